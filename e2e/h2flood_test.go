@@ -1,0 +1,189 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"gatehouse/internal/gatetest"
+)
+
+// rawH2 is an HTTP/2 connection without any of a client's manners.
+type rawH2 struct {
+	*http2.Framer
+	conn net.Conn
+	enc  *hpack.Encoder
+	head bytes.Buffer
+}
+
+func dialH2(ctx context.Context, t *testing.T, g *gatetest.Gate) (*rawH2, error) {
+	t.Helper()
+	cfg := g.TLSConfig()
+	cfg.ServerName, cfg.NextProtos = "open.test", []string{"h2"}
+	raw, err := g.Dial(ctx, "tcp", "")
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, cfg)
+	context.AfterFunc(ctx, func() { _ = conn.Close() })
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	c := &rawH2{Framer: http2.NewFramer(conn, conn), conn: conn}
+	c.enc = hpack.NewEncoder(&c.head)
+	return c, c.WriteSettings()
+}
+
+// get encodes a GET of a path.
+func (c *rawH2) get(path string) []byte {
+	return c.fields(hpack.HeaderField{Name: ":method", Value: "GET"}, hpack.HeaderField{Name: ":scheme", Value: "https"},
+		hpack.HeaderField{Name: ":authority", Value: "open.test"}, hpack.HeaderField{Name: ":path", Value: path})
+}
+
+func (c *rawH2) fields(fields ...hpack.HeaderField) []byte {
+	c.head.Reset()
+	for _, f := range fields {
+		_ = c.enc.WriteField(f) // a bytes.Buffer
+	}
+	return bytes.Clone(c.head.Bytes())
+}
+
+// discard reads what the server says until the connection ends.
+func (c *rawH2) discard() { _, _ = io.Copy(io.Discard, c.conn) }
+
+// attackers runs one attack on n connections at a time, each until the gate has
+// ended it or it has done its share; at full size they come again.
+func attackers(ctx context.Context, t *testing.T, g *gatetest.Gate, n int, attack func(c *rawH2)) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			humble(t)
+			for again := true; again; again = gatetest.Full() && ctx.Err() == nil {
+				c, err := dialH2(ctx, t, g)
+				if err != nil {
+					return // the flood is over
+				}
+				attack(c)
+				_ = c.conn.Close()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// T125, CVE-2023-39325: streams are opened and reset at once, far more than
+// may be open at a time.
+func TestT125_RapidReset(t *testing.T) {
+	t.Parallel()
+	up := gatetest.NewUpstream(t)
+	g := gatetest.Start(t, floods(up.URL()))
+	withstand(t, g, func(ctx context.Context) {
+		attackers(ctx, t, g, 4, func(c *rawH2) {
+			go c.discard()
+			for i := range gatetest.Scale(2000, 200_000) {
+				id := uint32(2*i + 1)
+				if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.get("/"), EndHeaders: true, EndStream: true}) != nil ||
+					c.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+					return // shown the door
+				}
+			}
+		})
+	})
+}
+
+// T125, CVE-2023-45288: a header block that never ends.
+func TestT125_ContinuationFlood(t *testing.T) {
+	t.Parallel()
+	up := gatetest.NewUpstream(t)
+	g := gatetest.Start(t, floods(up.URL()))
+	var mu sync.Mutex
+	var ended []int
+	withstand(t, g, func(ctx context.Context) {
+		attackers(ctx, t, g, 4, func(c *rawH2) {
+			go c.discard()
+			sent := 0
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				ended = append(ended, sent)
+			}()
+			if c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.get("/"), EndStream: true}) != nil {
+				return
+			}
+			block := c.fields(hpack.HeaderField{Name: "x-flood", Value: strings.Repeat("x", 8<<10), Sensitive: true})
+			for sent < 64<<20 && c.WriteContinuation(1, false, block) == nil {
+				sent += len(block)
+			}
+		})
+	})
+	for _, n := range ended {
+		if n > 16<<20 { // what the sockets hold besides is the system's
+			t.Errorf("%d MiB of one header block were read", n>>20)
+		}
+	}
+}
+
+// T125: control frames that each want an answer, from a peer that reads none.
+func TestT125_PingAndSettingsFlood(t *testing.T) {
+	t.Parallel()
+	up := gatetest.NewUpstream(t)
+	g := gatetest.Start(t, floods(up.URL()))
+	withstand(t, g, func(ctx context.Context) {
+		attackers(ctx, t, g, 4, func(c *rawH2) {
+			_ = c.conn.SetWriteDeadline(time.Now().Add(20 * time.Second)) // the server may stop reading instead
+			for i := range gatetest.Scale(20_000, 1_000_000) {
+				if c.WritePing(false, [8]byte{byte(i)}) != nil || c.WriteSettings() != nil {
+					return
+				}
+			}
+		})
+	})
+}
+
+// T125: a peer opens as many streams as it may and takes nothing of the
+// answers. More are refused, and others do not wait for it.
+func TestT125_StreamsNobodyReads(t *testing.T) {
+	t.Parallel()
+	body := strings.Repeat("x", 256<<10)
+	up := gatetest.NewUpstreamFunc(t, func(head string) string {
+		if strings.HasPrefix(head, "GET /big") {
+			return "HTTP/1.1 200 OK\r\nContent-Length: 262144\r\n\r\n" + body
+		}
+		return "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\napp"
+	})
+	g := gatetest.Start(t, floods(up.URL()))
+	refused := newTally()
+	withstand(t, g, func(ctx context.Context) {
+		attackers(ctx, t, g, gatetest.Scale(2, 20), func(c *rawH2) {
+			for i := range 150 {
+				if c.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: c.get("/big"), EndHeaders: true, EndStream: true}) != nil {
+					return
+				}
+			}
+			for ctx.Err() == nil {
+				f, err := c.ReadFrame()
+				if err != nil {
+					return
+				}
+				if r, ok := f.(*http2.RSTStreamFrame); ok {
+					refused.add(r.ErrCode.String())
+				}
+			}
+		})
+	})
+	refused.only(t, "REFUSED_STREAM")
+}

@@ -1,0 +1,199 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/internal/gatetest"
+)
+
+// withstand holds the gate to what a flood must not do: every healthy request
+// is answered, memory grows by 256 MiB at most, and all is as before within 5 s
+// of its end. At full size healthy requests also take no more than three times
+// as long as in peace, at the 99th percentile.
+func withstand(t *testing.T, g *gatetest.Gate, attack func(ctx context.Context)) {
+	t.Helper()
+	healthy := startHealthy(t, g)
+	// Attackers have threads of low priority; the app must not wait for one.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(64))
+	requests := gatetest.Scale(50, 1000)
+	idle := healthy.ask(t, requests)
+	before := resident(t, g)
+
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		attack(ctx)
+	}()
+	var during []time.Duration
+	peak := before
+	for began := time.Now(); len(during) < requests || gatetest.Full() && !ended(over) && time.Since(began) < 30*time.Second; {
+		during = append(during, healthy.ask(t, 10)...)
+		peak = max(peak, resident(t, g)+int64(hashing(t, g))<<10)
+	}
+	stop()
+	<-over
+	peak = max(peak, resident(t, g)+int64(hashing(t, g))<<10)
+	if grown := (peak - before) >> 20; grown > 256 {
+		t.Errorf("memory grew by %d MiB under the flood", grown)
+	}
+	within(t, "healthy requests are as quick as before", func() bool {
+		return percentile(healthy.ask(t, 20), 50) < 3*percentile(idle, 50)+50*time.Millisecond
+	})
+	if !gatetest.Full() {
+		return
+	}
+	idle = append(idle, healthy.ask(t, requests)...)
+	t.Logf("p99 in peace %v, under the flood %v (%d requests); memory %d -> %d MiB", percentile(idle, 99), percentile(during, 99), len(during), before>>20, peak>>20)
+	if percentile(during, 99) > 3*percentile(idle, 99) {
+		t.Errorf("healthy p99 %v under the flood, %v in peace", percentile(during, 99), percentile(idle, 99))
+	}
+}
+
+func ended(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func percentile(d []time.Duration, p int) time.Duration {
+	d = slices.Sorted(slices.Values(d))
+	return d[(len(d)-1)*p/100]
+}
+
+// resident is the resident memory of the gate in bytes.
+func resident(t *testing.T, g *gatetest.Gate) int64 { return int64(memory(t, g, "VmRSS")) << 10 }
+
+// healthyClient is a client in a process of its own, since one beside the
+// attackers would wait for them and not for the gate.
+type healthyClient struct {
+	orders io.Writer
+	times  *bufio.Reader
+}
+
+// healthyEnv has the test binary be the healthy client of a gate: its address,
+// and the file of its certificate authority.
+const healthyEnv = "GATEHOUSE_HEALTHY_CLIENT"
+
+func startHealthy(t *testing.T, g *gatetest.Gate) *healthyClient {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestHealthyClient$")
+	cmd.Env = append(os.Environ(), healthyEnv+"="+g.HTTPS+" "+filepath.Join(g.Dir, "data", "ca.crt"))
+	orders, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	times, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = orders.Close()
+		_ = cmd.Wait() // its requests said how it went
+	})
+	return &healthyClient{orders, bufio.NewReader(times)}
+}
+
+// ask makes requests one after another and returns how long each took.
+func (c *healthyClient) ask(t *testing.T, n int) []time.Duration {
+	t.Helper()
+	if _, err := fmt.Fprintln(c.orders, n); err != nil {
+		t.Fatal(err)
+	}
+	var took []time.Duration
+	for range n {
+		line, err := c.times.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := time.ParseDuration(strings.TrimSpace(line))
+		if err != nil {
+			t.Fatalf("a healthy request: %s", line)
+		}
+		took = append(took, d)
+	}
+	return took
+}
+
+// TestHealthyClient is the other side of healthyClient: for each number on its
+// standard input that many requests, for each of which a line.
+func TestHealthyClient(t *testing.T) {
+	gate := os.Getenv(healthyEnv)
+	if gate == "" {
+		t.Skip("part of the flood tests")
+	}
+	addr, ca, _ := strings.Cut(gate, " ")
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	}}
+	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
+		n, err := strconv.Atoi(orders.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			fmt.Println(healthyRequest(client))
+		}
+	}
+}
+
+// healthyRequest returns how long a request took, or what went wrong.
+func healthyRequest(client *http.Client) any {
+	start := time.Now()
+	resp, err := client.Get("https://open.test/")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
+		return resp.Status
+	}
+	return time.Since(start)
+}
+
+// humble has an attacker's goroutine run only on what CPU the gate and its
+// healthy clients leave, as attackers do who bring their own. Its thread ends
+// with it.
+func humble(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, syscall.Gettid(), 19); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const copyBuffer = 64 << 10
+
+// copyBody streams the answer. When its length is unknown every read is
+// flushed, so that events arrive as they happen.
+func (x *exchange) copyBody(resp *http.Response, run *run) error {
+	buf := x.p.buffers.Get().(*[copyBuffer]byte)
+	defer x.p.buffers.Put(buf)
+	live := resp.ContentLength < 0
+	var rc *http.ResponseController
+	if live {
+		rc = http.NewResponseController(x.w)
+		x.p.metrics.events.Add(1)
+		defer x.p.metrics.events.Add(-1)
+		if err := flush(rc); err != nil {
+			return err
+		}
+	}
+	for {
+		n, err := resp.Body.Read(buf[:])
+		run.progress()
+		if n > 0 {
+			if _, werr := x.w.Write(buf[:n]); werr != nil {
+				return fmt.Errorf("write to client: %w", werr)
+			}
+			if live {
+				if ferr := flush(rc); ferr != nil {
+					return ferr
+				}
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			return fmt.Errorf("read from upstream: %w", err)
+		}
+	}
+}
+
+func flush(rc *http.ResponseController) error {
+	if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("flush to client: %w", err)
+	}
+	return nil
+}
+
+// declareTrailers announces what the app announced, but nothing that would be
+// refused as a header.
+func declareTrailers(h http.Header, resp *http.Response) []string {
+	var names []string
+	for name := range resp.Trailer {
+		if trailerOK(name) {
+			names = append(names, name)
+			h.Add("Trailer", name)
+		}
+	}
+	return names
+}
+
+// sendTrailers sends the announced ones; gRPC may add to them.
+func sendTrailers(h http.Header, resp *http.Response, declared []string, grpc bool) {
+	for _, name := range declared {
+		if v := resp.Trailer[name]; len(v) > 0 {
+			h[name] = v
+		}
+	}
+	if !grpc {
+		return
+	}
+	for name, v := range resp.Trailer {
+		if trailerOK(name) && len(h[name]) == 0 && len(v) > 0 {
+			h[http.TrailerPrefix+name] = v
+		}
+	}
+}
+
+func trailerOK(name string) bool {
+	switch name = http.CanonicalHeaderKey(name); name {
+	case "Set-Cookie", "Clear-Site-Data", "Location", "Content-Type", "Content-Encoding", "Content-Range", "Cache-Control",
+		"Strict-Transport-Security", "Www-Authenticate", headerResponse:
+		return false
+	}
+	return !hopByHop(name) && !strings.HasPrefix(name, "Access-Control-")
+}
+
+// run watches one exchange: it is registered under its session, and ended when
+// the session is, or when nothing moves for the route's idle time.
+type run struct {
+	life
+	x      *exchange
+	stream stream
+	base   time.Time
+	last   atomic.Int64 // of the last progress, since base
+	sent   atomic.Bool  // the request is out
+	head   atomic.Bool  // the answer has begun
+	code   atomic.Int32 // close code for a WebSocket
+	socket atomic.Bool  // the connection was taken over
+
+	mu    sync.Mutex
+	over  bool
+	timer *time.Timer
+}
+
+func newRun(x *exchange) *run {
+	r := &x.running
+	r.x, r.base = x, time.Now()
+	r.begin(x.r.Context())
+	r.sent.Store(x.r.ContentLength == 0)
+	r.stream = stream{id: x.id, cancel: r.stop}
+	r.stream.endless.Store(x.upgrade != "")
+	x.p.streams.add(&r.stream)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.timer = time.AfterFunc(r.next(), r.check)
+	return r
+}
+
+// stop ends the exchange. A client that does not read would hold the copy
+// loop, and one that does not send the reader of its body, so the deadlines go
+// too.
+func (r *run) stop(code int, cause error) {
+	r.code.CompareAndSwap(0, int32(code)) //#nosec G115 -- a WebSocket close code
+	r.cancel(cause)
+	if r.socket.Load() {
+		return // pump sees the context
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return
+	}
+	rc, past := http.NewResponseController(r.x.w), time.Unix(1, 0)
+	if r.head.Load() {
+		_ = rc.SetWriteDeadline(past) // best effort: the context is cancelled already
+	}
+	if !r.sent.Load() {
+		_ = rc.SetReadDeadline(past) // as above
+	}
+}
+
+func (r *run) progress() { r.last.Store(int64(time.Since(r.base))) }
+
+func (r *run) answering() {
+	r.progress()
+	r.head.Store(true)
+}
+
+// next is the time until the next look.
+func (r *run) next() time.Duration {
+	d := r.x.rt.cfg.Timeout.Idle
+	if d <= 0 {
+		d = 5 * time.Minute
+	}
+	d -= time.Since(r.base) - time.Duration(r.last.Load())
+	if r.x.id != nil && !r.x.id.SessionEnds.IsZero() {
+		d = min(d, r.x.id.SessionEnds.Sub(r.x.p.now()))
+	}
+	return max(d, time.Millisecond)
+}
+
+// check runs when something may be due.
+func (r *run) check() {
+	idle := r.x.rt.cfg.Timeout.Idle
+	quiet := time.Since(r.base) - time.Duration(r.last.Load())
+	// While the app thinks, its own deadline (response_header) counts.
+	thinking := r.sent.Load() && !r.head.Load()
+	switch {
+	case r.x.id != nil && !r.x.id.SessionEnds.IsZero() && !r.x.p.now().Before(r.x.id.SessionEnds):
+		r.stop(closePolicy, errSessionUp)
+		return
+	case thinking:
+		r.progress()
+	case idle > 0 && quiet >= idle:
+		r.stop(closeGoingAway, errIdle)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.timer.Reset(r.next())
+	}
+}
+
+// end forgets the exchange; after it nothing of ours touches the writer.
+func (r *run) end() {
+	r.mu.Lock()
+	r.over = true
+	r.timer.Stop()
+	r.mu.Unlock()
+	r.x.p.streams.done(&r.stream)
+}

@@ -1,0 +1,227 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse/config"
+	"gatehouse/identity"
+)
+
+// dialSocket opens a WebSocket and returns the connection after the 101.
+func (g *gate) dialSocket(headers ...string) (net.Conn, *bufio.Reader, *http.Response) {
+	g.t.Helper()
+	c, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, "GET /ws HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a2V5\r\nSec-WebSocket-Version: 13\r\n"+strings.Join(headers, "\r\n")+"\r\n\r\n")
+	br := bufio.NewReader(c)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return c, br, resp
+}
+
+const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nSet-Cookie: __Host-gatehouse=evil\r\n\r\n"
+
+func TestT130_T131_WebSocket(t *testing.T) {
+	g := newGate(t, say(switching), nil)
+	for _, c := range []struct {
+		head   string
+		status int
+	}{
+		{aliceCookie, 403}, {aliceCookie + "\r\nOrigin: https://evil.test", 403}, {aliceCookie + "\r\nOrigin: https://app.test\r\nOrigin: https://app.test", 403}, {"X-A: 1", 401},
+		{aliceCookie + "\r\nOrigin: https://app.test", 101}, {aliceBearer, 101},
+	} {
+		conn, br, resp := g.dialSocket(c.head)
+		if resp.StatusCode != c.status {
+			t.Errorf("%q: %d, want %d", c.head, resp.StatusCode, c.status)
+		}
+		if resp.StatusCode == 101 {
+			if len(resp.Header["Set-Cookie"]) != 0 || resp.Header.Get("Sec-WebSocket-Accept") != "x" {
+				t.Errorf("101 with %v", resp.Header)
+			}
+			_, _ = io.WriteString(conn, "\x81\x02hi")
+			got := make([]byte, 4)
+			if _, err := io.ReadFull(br, got); err != nil || string(got) != "\x81\x02hi" {
+				t.Errorf("echo %q %v", got, err)
+			}
+			_ = conn.(*net.TCPConn).CloseWrite()
+			if rest, err := io.ReadAll(br); err != nil || len(rest) != 0 {
+				t.Errorf("after half-close: %q %v", rest, err)
+			}
+		}
+	}
+}
+
+func TestT049_T050_OtherUpgrades(t *testing.T) {
+	g := newGate(t, nil, nil)
+	for _, up := range []string{"h2c", "TLS/1.0", "websocket, h2c", "websocket\x0b", "websocket\r\nUpgrade: h2c"} {
+		a := g.get("/", aliceBearer, "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAA", "Upgrade: "+up)
+		if a.StatusCode != 400 {
+			t.Errorf("%q: %d", up, a.StatusCode)
+		}
+	}
+	if g.up.count() != 0 {
+		t.Error("an upgrade reached the app")
+	}
+}
+
+func TestT132_T133_SocketsEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(*gate)
+		code byte
+	}{
+		"session":    {func(g *gate) { g.Streams().CloseSession("sid-a") }, 0xF0},
+		"user":       {func(g *gate) { g.Streams().CloseUser("sub-alice", 4) }, 0xF0},
+		"token":      {func(g *gate) { g.Streams().CloseToken("jti-a") }, 0xF0},
+		"key":        {func(g *gate) { g.Streams().CloseKey("kid-a") }, 0xF0},
+		"drain":      {func(g *gate) { g.Drain(context.Background()) }, 0xE9},
+		"everything": {func(g *gate) { g.Streams().CloseAll(1001) }, 0xE9},
+	} {
+		g := newGate(t, say(switching), nil)
+		_, br, resp := g.dialSocket(aliceBearer)
+		if resp.StatusCode != 101 {
+			t.Fatal(resp.StatusCode)
+		}
+		g.Streams().CloseUser("sub-alice", 3) // its own generation is good
+		g.Streams().CloseSession("sid-b")
+		g.Streams().CloseKey("kid-b")
+		c.end(g)
+		rest, _ := io.ReadAll(br)
+		if string(rest) != string([]byte{0x88, 2, 3, c.code}) {
+			t.Errorf("%s: the client got % x", name, rest)
+		}
+	}
+}
+
+func TestT134_EventStreamsFlowAndEnd(t *testing.T) {
+	hold := make(chan struct{})
+	defer close(hold)
+	g := newGate(t, func(_ string, c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+		<-hold
+	}, nil)
+	c, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: app.test\r\n"+aliceCookie+"\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 9)
+	if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != "data: 1\n\n" {
+		t.Fatalf("%q %v", got, err)
+	}
+	g.Streams().CloseSession("sid-a")
+	if rest, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("the stream ended as if whole: %q", rest)
+	}
+}
+
+func TestT132_SessionEndAndIdle(t *testing.T) {
+	for name, edit := range map[string]func(*config.Config, *identity.Identity){
+		"session end": func(_ *config.Config, id *identity.Identity) { id.SessionEnds = time.Now().Add(50 * time.Millisecond) },
+		"idle":        func(c *config.Config, _ *identity.Identity) { c.Routes[0].Timeout.Idle = 50 * time.Millisecond },
+	} {
+		g := newGate(t, say(switching), nil)
+		cfg := g.config()
+		edit(cfg, g.auth.users["alice"])
+		if err := g.Load(cfg); err != nil {
+			t.Fatal(err)
+		}
+		_, br, resp := g.dialSocket(aliceBearer)
+		if resp.StatusCode != 101 {
+			t.Fatal(resp.StatusCode)
+		}
+		if rest, _ := io.ReadAll(br); len(rest) != 4 {
+			t.Errorf("%s: the client got % x", name, rest)
+		}
+	}
+}
+
+func TestStreamsRefuseWhatWasJustRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(time.Now)
+		s.CloseSession("a")
+		s.CloseUser("u", 5)
+		s.CloseUser("u", 4) // an older one takes nothing back
+		s.CloseToken("j")
+		s.CloseKey("k")
+		s.CloseSession("")
+		hit := func(id *identity.Identity) bool {
+			got := false
+			st := &stream{id: id, cancel: func(int, error) { got = true }}
+			s.add(st)
+			s.done(st)
+			return got
+		}
+		if !hit(&identity.Identity{Session: "a"}) || !hit(&identity.Identity{Subject: "u", Generation: 4}) ||
+			!hit(&identity.Identity{TokenID: "j"}) || !hit(&identity.Identity{KeyID: "k"}) {
+			t.Error("a request that was judged before the revocation runs on")
+		}
+		if hit(&identity.Identity{Session: "b", Subject: "u", Generation: 5, TokenID: "k", KeyID: "j"}) || hit(nil) {
+			t.Error("a stranger was hit")
+		}
+		time.Sleep(recentFor - time.Second)
+		s.CloseSession("c")
+		time.Sleep(2 * time.Second)
+		if !hit(&identity.Identity{Session: "a"}) || !hit(&identity.Identity{Session: "c"}) {
+			t.Error("forgotten too early")
+		}
+		time.Sleep(recentFor)
+		if hit(&identity.Identity{Session: "a"}) || hit(&identity.Identity{Session: "c"}) || s.recent.some.Load() {
+			t.Error("the memory does not end")
+		}
+		if s.Len() != 0 {
+			t.Error("a finished stream is still known")
+		}
+	})
+}
+
+func TestFrames(t *testing.T) {
+	stream := append([]byte{0x81, 2, 'h', 'i', 0x82, 126, 1, 0}, make([]byte, 256)...)
+	stream = append(stream, 0x82, 127, 0, 0, 0, 0, 0, 0, 0, 1, 'x', 0x81, 0x81, 1, 2, 3, 4, 'y')
+	ends := map[int]bool{0: true, 4: true, 264: true, 275: true, 282: true}
+	var f frames
+	for i, b := range stream {
+		if f.whole() != ends[i] {
+			t.Errorf("byte %d: whole %v", i, f.whole())
+		}
+		f.feed([]byte{b})
+	}
+	if !f.whole() {
+		t.Error("the end is not a boundary")
+	}
+}
+
+// Ending 100,000 sessions at once must not slow down the requests that follow.
+func BenchmarkStreamAfterManyRevocations(b *testing.B) {
+	s := newStreams(time.Now)
+	for i := range 100_000 {
+		s.CloseSession(strconv.Itoa(i))
+	}
+	id := &identity.Identity{Session: "mine", Subject: "me", TokenID: "t", KeyID: "k"}
+	b.ReportAllocs()
+	for b.Loop() {
+		st := stream{id: id, cancel: func(int, error) { b.Error("hit") }}
+		s.add(&st)
+		s.done(&st)
+	}
+}
