@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -66,6 +67,40 @@ func TestT132_FarewellHearsTheClientOut(t *testing.T) {
 		<-done
 	})
 }
+
+// An end of ours closes the app's connection at the same moment, and the copy
+// from the app may be done first: the client is told goodbye all the same.
+func TestT132_FarewellThoughTheAppsEndBrokeFirst(t *testing.T) {
+	for range 20 {
+		ours, theirs := net.Pipe()
+		app, _ := net.Pipe()
+		ended := &run{base: time.Now()}
+		ended.begin(t.Context())
+		ended.code.Store(closeGoingAway)
+		ended.cancel(errDraining)
+		_ = app.Close()
+		told := make(chan error, 1)
+		ended.life.mu.Lock() // pump waits here while the copies end
+		go func() {
+			told <- pump(ours, ours, pipeBody{app}, ended)
+			_ = ours.Close()
+		}()
+		time.Sleep(10 * time.Millisecond)
+		ended.life.mu.Unlock()
+		got := make([]byte, 4)
+		if _, err := io.ReadFull(theirs, got); err != nil || string(got) != "\x88\x02\x03\xe9" {
+			t.Fatalf("the client got % x, %v", got, err)
+		}
+		_ = theirs.Close()
+		if err := <-told; !errors.Is(err, errDraining) {
+			t.Fatal(err)
+		}
+	}
+}
+
+type pipeBody struct{ net.Conn }
+
+func (pipeBody) CloseWrite() error { return nil }
 
 // A client that reads nothing cannot keep its socket.
 func TestT132_StalledSocketEnds(t *testing.T) {

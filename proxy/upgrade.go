@@ -89,13 +89,16 @@ func pump(client net.Conn, fromClient io.Reader, up upgradedBody, run *run) erro
 		case err = <-downward:
 			downward = nil
 		case <-run.Done():
+		}
+		// An end of ours breaks the app's connection too, and a copy may say so first.
+		if why := run.why(); why != nil {
 			_ = up.Close() // ends the downward copy, so that nothing interleaves
 			_ = client.SetDeadline(time.Now().Add(closeWait))
 			if downward != nil {
 				<-downward
 			}
 			farewell(client, fromClient, upward, &down, int(run.code.Load()))
-			return run.why()
+			return why
 		}
 		if err != nil && first == nil {
 			first = err
