@@ -26,7 +26,7 @@ const (
 	pgAttempts     = 6               // of an act that met another one
 	pgFailures     = 3               // in a row, after which nobody waits any more
 	pgProbeEvery   = 100 * time.Millisecond
-	pgProbes       = 3 // that wait, while a host that is gone takes pgDialWait; more would keep a busy server from getting well
+	pgProbes       = 3 // that wait at a time; more would keep a busy server from getting well
 	pgIdleFor      = 5 * time.Minute
 )
 
