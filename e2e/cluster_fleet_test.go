@@ -115,7 +115,7 @@ func (f *fleet) visit(email string) *visitors {
 	v := &visitors{f: f, paced: paced{stop: make(chan struct{})}}
 	pace := time.Duration(gatetest.Scale(100, 40)) * time.Millisecond
 	token := f.client(true).Login(email, password).AccessToken
-	for i := range gatetest.Scale(8, 36) {
+	for i := range gatetest.Scale(8, 44) {
 		c, method := f.client(i%2 == 0), []string{http.MethodGet, http.MethodPost}[i/2%2]
 		v.every(pace, func() { v.ask(c, method, "/page", gatetest.Bearer(token)) })
 	}

@@ -122,11 +122,14 @@ func (c *cluster) measure(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // Redis is away, which others report
 	}
-	c.skew.Store(int64(skew))
-	if skew.Abs() > maxSkew {
-		return fmt.Errorf("%w (%v)", errSkew, skew.Round(time.Millisecond))
+	if c.skew.Store(int64(skew)); skew.Abs() > maxSkew {
+		return skewed(skew)
 	}
 	return nil
+}
+
+func skewed(by time.Duration) error {
+	return fmt.Errorf("%w (%v)", errSkew, by.Round(time.Millisecond))
 }
 
 func (c *cluster) beat(ctx context.Context) error {
@@ -166,16 +169,28 @@ func (c *cluster) run(ctx context.Context) {
 	}
 }
 
-// ready is nil while Redis can be used as it should be.
+// ready is nil while Redis can be used as it should be. What is wrong is looked
+// at again by every question, so that it is over for all once it was mended.
 func (c *cluster) ready(ctx context.Context) error {
 	if err := c.redis.Ping(ctx); err != nil {
 		return err
 	}
+	if c.fit() == nil {
+		return nil
+	}
+	if err := c.measure(ctx); err != nil {
+		return err
+	}
+	return c.fit()
+}
+
+// fit is what the last look at Redis said of its policy and the clocks.
+func (c *cluster) fit() error {
 	if policy := c.policy.Load(); policy != nil {
 		return *policy
 	}
 	if skew := time.Duration(c.skew.Load()); skew.Abs() > maxSkew {
-		return fmt.Errorf("%w (%v)", errSkew, skew.Round(time.Millisecond))
+		return skewed(skew)
 	}
 	return nil
 }
