@@ -32,7 +32,7 @@ func TestFM1_RevocationReachesAllInstances(t *testing.T) {
 		}
 		answered := time.Now()
 		for _, cl := range clients {
-			for cl.Status("/", tok.AccessToken) != 401 {
+			for !refuses(cl, tok.AccessToken) {
 				if time.Since(answered) > 10*time.Second {
 					t.Fatal("a revoked token is accepted 10 s after the logout was answered")
 				}
@@ -46,6 +46,13 @@ func TestFM1_RevocationReachesAllInstances(t *testing.T) {
 	if gatetest.Full() && (p50 > 20*time.Millisecond || p99 > 100*time.Millisecond || most > time.Second) {
 		t.Errorf("over the bound")
 	}
+}
+
+// refuses reports whether a token is refused. An answer that was under way when
+// its session ended is cut off, and says nothing yet.
+func refuses(c *gatetest.Client, token string) bool {
+	a, err := c.Send(http.MethodGet, "/", "", gatetest.Bearer(token))
+	return err == nil && a.StatusCode == http.StatusUnauthorized
 }
 
 // Commands, keys and instances: what an operator does on one host is seen on
