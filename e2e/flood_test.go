@@ -40,7 +40,7 @@ func trusting(t *testing.T, g *gatetest.Gate) {
 // T113: guesses from everywhere keep the password hasher busy; those it cannot
 // take are told so, and proxied traffic does not feel it.
 func TestT113_PasswordFloodLeavesTheProxyAlone(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	up := gatetest.NewUpstream(t)
 	g := gatetest.New(t, floods(up.URL()))
 	trusting(t, g)
@@ -153,7 +153,7 @@ func TestT100_AddressFloodFreesNobody(t *testing.T) {
 // T083 and T112: huge tokens and passwords cost nearly nothing and reach
 // neither the app nor the hasher.
 func TestT083_T112_HugeCredentialsAreCheap(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	up := gatetest.NewUpstream(t)
 	g := gatetest.Start(t, floods(up.URL()))
 	tokens, passwords := newTally(), newTally()

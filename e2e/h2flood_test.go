@@ -88,7 +88,7 @@ func attackers(ctx context.Context, t *testing.T, g *gatetest.Gate, n int, attac
 // T125, CVE-2023-39325: streams are opened and reset at once, far more than
 // may be open at a time.
 func TestT125_RapidReset(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	up := gatetest.NewUpstream(t)
 	g := gatetest.Start(t, floods(up.URL()))
 	withstand(t, g, func(ctx context.Context) {
@@ -107,7 +107,7 @@ func TestT125_RapidReset(t *testing.T) {
 
 // T125, CVE-2023-45288: a header block that never ends.
 func TestT125_ContinuationFlood(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	up := gatetest.NewUpstream(t)
 	g := gatetest.Start(t, floods(up.URL()))
 	var mu sync.Mutex
@@ -139,7 +139,7 @@ func TestT125_ContinuationFlood(t *testing.T) {
 
 // T125: control frames that each want an answer, from a peer that reads none.
 func TestT125_PingAndSettingsFlood(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	up := gatetest.NewUpstream(t)
 	g := gatetest.Start(t, floods(up.URL()))
 	withstand(t, g, func(ctx context.Context) {
@@ -157,7 +157,7 @@ func TestT125_PingAndSettingsFlood(t *testing.T) {
 // T125: a peer opens as many streams as it may and takes nothing of the
 // answers. More are refused, and others do not wait for it.
 func TestT125_StreamsNobodyReads(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	body := strings.Repeat("x", 256<<10)
 	up := gatetest.NewUpstreamFunc(t, func(head string) string {
 		if strings.HasPrefix(head, "GET /big") {

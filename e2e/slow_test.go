@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -54,7 +55,7 @@ func ends(c net.Conn, drip string) (string, bool) {
 // T123: heads and handshakes that never end. Each is cut off, and meanwhile
 // others are served.
 func TestT123_SlowHeadsAndHandshakes(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	up := gatetest.NewUpstream(t)
 	g := gatetest.Start(t, floods(up.URL()))
 	half := gatetest.Scale(20, 500)
@@ -99,7 +100,7 @@ func TestT123_SlowBodies(t *testing.T) {
 	if !gatetest.Full() {
 		t.Skip("patience with bodies is 20 s; server's TestT123 has it shortened")
 	}
-	t.Parallel()
+	alone(t)
 	up := gatetest.NewUpstream(t)
 	g := gatetest.Start(t, floods(up.URL()))
 	answers := newTally()
@@ -134,7 +135,7 @@ func TestT123_SlowReaders(t *testing.T) {
 	if !gatetest.Full() {
 		t.Skip("patience with readers is 60 s; server's TestT123 has it shortened")
 	}
-	t.Parallel()
+	alone(t)
 	const readers, size = 100, 64 << 20
 	chunk := make([]byte, 64<<10)
 	app := gatetest.NewRawApp(t, func(c *gatetest.RawConn) {
@@ -224,6 +225,57 @@ func TestT124_HeaderAndCookieFloods(t *testing.T) {
 			}
 		}
 	}
+}
+
+// T124: clients that send as much header as fits through the wire, over and
+// over, cost the others little.
+func TestT124_HeaderFloodLeavesOthersAlone(t *testing.T) {
+	alone(t)
+	up := gatetest.NewUpstream(t)
+	g := gatetest.Start(t, floods(up.URL()))
+	answers := newTally()
+	withstand(t, g, func(ctx context.Context) {
+		var wg sync.WaitGroup
+		for _, line := range []string{strings.Repeat("X-Field: y\r\n", 5000), "Cookie: " + strings.Repeat("a=b; ", 10_000) + "c=d\r\n"} {
+			for range 2 {
+				wg.Go(func() {
+					humble(t)
+					for i := 0; i < gatetest.Scale(10, 20_000) && ctx.Err() == nil; i++ {
+						answers.add(tooMuchHeader(ctx, t, g, line))
+					}
+				})
+			}
+		}
+		wg.Wait()
+	})
+	answers.only(t, "431", "ended", "flood over")
+	for _, request := range up.Seen() {
+		if strings.Contains(request, "X-Field") || strings.Contains(request, "a=b") {
+			t.Fatal("the app saw a request of the flood")
+		}
+	}
+}
+
+// tooMuchHeader sends one request with a head that is too large, and says what
+// became of it.
+func tooMuchHeader(ctx context.Context, t *testing.T, g *gatetest.Gate, lines string) string {
+	t.Helper()
+	c, err := tlsConn(ctx, t, g)
+	if err != nil && ctx.Err() != nil {
+		return "flood over"
+	}
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: open.test\r\n"+lines+"\r\n") // the server may end it before
+	a, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return "ended"
+	}
+	_ = a.Body.Close()
+	return strconv.Itoa(a.StatusCode)
 }
 
 func twoHundred(line string) []string {

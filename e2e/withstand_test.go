@@ -67,6 +67,14 @@ func withstand(t *testing.T, g *gatetest.Gate, attack func(ctx context.Context))
 	}
 }
 
+// alone has a flood of a full run begin when no other test runs, since it
+// compares how long things take.
+func alone(t *testing.T) {
+	if !gatetest.Full() {
+		t.Parallel()
+	}
+}
+
 func ended(c <-chan struct{}) bool {
 	select {
 	case <-c:
