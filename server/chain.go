@@ -39,11 +39,15 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if from.bad != "" {
 		s.metrics.badAddr.WithLabelValues(from.bad).Inc()
 	}
-	w.conn = corked(r)
-	w.entry = s.watch.open(rw, r, &w.rec)
+	w.on(connectionOf(r.Context()), r)
+	w.entry = s.watch.open(w, r)
 
 	began := time.Now()
 	defer s.finish(w, r, st, began)
+	if isReset(r) {
+		w.gone, w.rec.Code = true, "client_closed"
+		return
+	}
 	s.dispatch(w, r, st)
 }
 
@@ -156,7 +160,8 @@ func (s *Server) finish(w *writer, r *http.Request, st *state, began time.Time) 
 	if cause != nil {
 		s.recovered(w, r, cause)
 	}
-	if cause == nil && w.status == 0 {
+	w.settle(r)
+	if cause == nil && w.status == 0 && !w.gone {
 		w.WriteHeader(http.StatusOK) // as net/http would, but with our headers
 	}
 	w.entry.close(cause != nil && !w.failed)

@@ -20,6 +20,7 @@ type connTable struct {
 	tick        atomic.Int64 // coarse clock, nanoseconds; 0 is never
 	open        atomic.Int64 // of https and http together
 	corks       sync.Pool    // *[]byte
+	paced       prometheus.Counter
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -34,6 +35,11 @@ func newConnTable(limit int, stall time.Duration, reg prometheus.Registerer) (*c
 		conns: map[*conn]struct{}{}, kinds: map[string]*atomic.Int64{}}
 	t.tick.Store(1)
 	t.corks.New = func() any { return new([]byte) }
+	var err error
+	if t.paced, err = register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "gatehouse_paced_reads_total", Help: "Reads that waited because their HTTP/2 client sends much and wants little."})); err != nil {
+		return nil, err
+	}
 	for _, kind := range []string{"https", "http", "admin"} {
 		n := new(atomic.Int64)
 		t.kinds[kind] = n
@@ -85,6 +91,7 @@ func (t *connTable) sweep(now int64, slow func(kind string)) {
 	var stalled []*conn
 	t.mu.Lock()
 	for c := range t.conns {
+		c.pace.passed()
 		if since := c.writing.Load(); since != 0 && now-since > int64(t.stall) {
 			stalled = append(stalled, c)
 		}
@@ -142,10 +149,23 @@ type conn struct {
 	writing atomic.Int64
 	once    sync.Once
 	cork    cork
+	pace    pace
+	turn    atomic.Pointer[chan struct{}] // of its handshake, while that computes
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if wait := c.pace.read(); wait > 0 {
+		c.table.paced.Inc()
+		time.Sleep(wait)
+	}
+	return n, err
 }
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
+	c.endTurn()
 	if c.cork.keep(p) {
 		return len(p), nil
 	}
@@ -156,6 +176,7 @@ func (c *conn) send(p []byte) (int, error) {
 	c.writing.Store(c.table.tick.Load())
 	n, err := c.Conn.Write(p)
 	c.writing.Store(0)
+	c.pace.sent(n)
 	return n, err
 }
 
@@ -169,6 +190,7 @@ func (c *conn) CloseWrite() error {
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
+	c.endTurn()
 	c.once.Do(func() {
 		c.table.mu.Lock()
 		delete(c.table.conns, c)

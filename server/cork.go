@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"net/http"
 	"sync"
 )
 
@@ -53,16 +52,8 @@ func (c *conn) together(write func([]byte) (int, error), p []byte) (n int, err e
 
 // writeBody writes a part of an answer's body. HTTP/2 gathers frames by itself.
 func (w *writer) writeBody(p []byte) (int, error) {
-	if w.conn != nil && len(p) >= corkAbove {
+	if w.corked && len(p) >= corkAbove {
 		return w.conn.together(w.ResponseWriter.Write, p)
 	}
 	return w.entry.write(w.ResponseWriter, p)
-}
-
-// corked is the connection whose writes of this request may be gathered.
-func corked(r *http.Request) *conn {
-	if r.ProtoMajor != 1 || r.TLS == nil {
-		return nil
-	}
-	return connectionOf(r.Context())
 }

@@ -69,16 +69,25 @@ type connKey struct{}
 
 // withConn keeps the connection where connectionOf finds it.
 func withConn(ctx context.Context, c net.Conn) context.Context {
+	if own := inner(c); own != nil {
+		return context.WithValue(ctx, connKey{}, own)
+	}
+	return ctx
+}
+
+// inner is what our listener accepted, inside of what was made of it; nil when
+// it was not ours.
+func inner(c net.Conn) *conn {
 	for {
 		switch v := c.(type) {
 		case *conn:
-			return context.WithValue(ctx, connKey{}, v)
+			return v
 		case interface{ NetConn() net.Conn }:
 			c = v.NetConn()
 		case interface{ Raw() net.Conn }:
 			c = v.Raw()
 		default:
-			return ctx
+			return nil
 		}
 	}
 }

@@ -102,18 +102,21 @@ func (d *watchdog) sweep(now time.Time, slow func(kind string)) {
 
 // open starts watching a request, and wraps its body. It returns nil for
 // requests whose connection tells enough.
-func (d *watchdog) open(w http.ResponseWriter, r *http.Request, rec *web.Record) *entry {
+func (d *watchdog) open(w *writer, r *http.Request) *entry {
 	hasBody := r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 	if !hasBody && r.ProtoMajor < 2 {
 		return nil
 	}
-	e := &entry{d: d, w: w, rec: rec, rc: http.NewResponseController(w), h2: r.ProtoMajor >= 2, shard: rand.IntN(len(d.shards))} //#nosec G404 -- spreads a lock, decides nothing
+	e := &entry{d: d, w: w.ResponseWriter, rec: &w.rec, rc: http.NewResponseController(w.ResponseWriter), h2: r.ProtoMajor >= 2, shard: rand.IntN(len(d.shards))} //#nosec G404 -- spreads a lock, decides nothing
 	e.idle.L = &e.mu
 	if hasBody {
 		// A gRPC body is a conversation whose pace the two ends choose.
 		e.free = strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 		e.credit = d.patience.Body
 		e.body = r.Body
+		if w.paced {
+			e.pace = &w.conn.pace
+		}
 		r.Body = &watchedBody{e: e}
 		e.guardDiscard()
 	}
@@ -134,6 +137,7 @@ type entry struct {
 	h2    bool
 	shard int
 	body  io.ReadCloser // nil without one
+	pace  *pace         // that pieces of it pay for; nil where nothing is owed
 
 	mu       sync.Mutex
 	idle     sync.Cond // on mu: no Read is in progress
@@ -284,6 +288,9 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	e.mu.Unlock()
 
 	n, err := e.body.Read(p)
+	if e.pace != nil {
+		e.pace.received(n)
+	}
 
 	e.mu.Lock()
 	defer e.mu.Unlock()

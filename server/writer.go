@@ -21,12 +21,26 @@ type writer struct {
 	status   int // 0 until the head was written
 	bytes    int64
 	hijacked bool
+	gone     bool          // the client gave up before anything was done for it
 	close    bool          // the connection ends with this answer (RFC 9112 section 6.1)
 	hsts     []string      // value for https answers; nil for plain ones
 	failed   bool          // the answer is our own 500
 	entry    *entry        // watchdog's view; nil when nothing is watched
-	conn     *conn         // whose TLS records may be gathered; nil otherwise
+	conn     *conn         // the client's; nil when it is not known
+	corked   bool          // its TLS records may be gathered
+	paced    bool          // it answers for what its client makes us do
 	attrs    [22]slog.Attr // of the access line, so that it allocates nothing
+}
+
+// on says which connection the request came over.
+func (w *writer) on(c *conn, r *http.Request) {
+	if w.conn = c; c == nil {
+		return
+	}
+	if w.paced = r.ProtoMajor >= 2; !w.paced && !c.pace.off.Load() {
+		c.pace.off.Store(true)
+	}
+	w.corked = r.ProtoMajor == 1 && r.TLS != nil
 }
 
 // Record implements web.Recorder.
@@ -71,6 +85,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	n, err := w.writeBody(p)
 	w.bytes += int64(n)
+	if w.paced {
+		w.conn.pace.pay(paceMoved)
+	}
 	return n, err
 }
 

@@ -118,6 +118,9 @@ func (c *client) close() {
 // of an answer (threat T54; RFC 9110 section 9.2.2). A request that
 // authenticates its connection always gets a new one (threat T55).
 func (c *client) roundTrip(ctx context.Context, r *Request) (*http.Response, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("upstream exchange: %w", err) // no connection is worth it
+	}
 	var kept *conn
 	if !bound(r.Header) {
 		kept = c.take()

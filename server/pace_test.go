@@ -1,0 +1,249 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// dialFrames opens an HTTP/2 connection that takes frames as they are.
+func (g *gate) dialFrames() (*http2.Framer, net.Conn) {
+	g.t.Helper()
+	c, err := tls.Dial("tcp", g.addrs.HTTPS, &tls.Config{RootCAs: g.roots, ServerName: testHost, NextProtos: []string{"h2"}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_, _ = io.WriteString(c, http2.ClientPreface)
+	f := http2.NewFramer(c, c)
+	_ = f.WriteSettings()
+	return f, c
+}
+
+// until reads frames up to one that is wanted.
+func until(t *testing.T, f *http2.Framer, wanted func(http2.Frame) bool) {
+	t.Helper()
+	for {
+		got, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wanted(got) {
+			return
+		}
+	}
+}
+
+// paced is the metric of the same name.
+func (g *gate) paced() float64 {
+	g.t.Helper()
+	all, err := g.reg.Gather()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == "gatehouse_paced_reads_total" {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	g.t.Fatal("no metric")
+	return 0
+}
+
+// T125: frames that ask for nothing, one after another, slow their own
+// connection down, more and more; what comes of use pays it back.
+func TestT125_FramesOfNoUseAreSlowedDown(t *testing.T) {
+	g := start(t, nil)
+	f, _ := g.dialFrames()
+	ping := func() {
+		_ = f.WritePing(false, [8]byte{})
+		until(t, f, func(f http2.Frame) bool { p, ok := f.(*http2.PingFrame); return ok && p.IsAck() })
+	}
+	for range paceCredit / 2 {
+		ping()
+	}
+	if n := g.paced(); n != 0 {
+		t.Errorf("%v reads waited, of few", n)
+	}
+	began := time.Now()
+	for range 2 * paceCredit {
+		ping()
+	}
+	if took := time.Since(began); g.paced() < paceCredit/2 || took < paceCredit/2*paceWait {
+		t.Errorf("%v reads waited, %v in all", g.paced(), took)
+	}
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	for i := range 2 * paceCredit / paceServed {
+		head.Reset()
+		for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}} {
+			_ = enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // a bytes.Buffer
+		}
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+		until(t, f, func(f http2.Frame) bool { return f.Header().Flags.Has(http2.FlagDataEndStream) })
+	}
+	before := g.paced()
+	ping()
+	if g.paced() != before {
+		t.Error("who makes requests still waits")
+	}
+}
+
+// T125: no client that wants something waits, whatever it does much of.
+func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
+	hold := make(chan struct{})
+	g := start(t, func(o *Options) {
+		o.Proxy = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/hold":
+				select {
+				case <-hold:
+				case <-r.Context().Done():
+				}
+			case "/echo": // a conversation of small pieces
+				w.Header().Set("Content-Type", "application/grpc")
+				rc := http.NewResponseController(w)
+				buf := make([]byte, 100)
+				for {
+					n, err := r.Body.Read(buf)
+					_, _ = w.Write(buf[:n])
+					_ = rc.Flush()
+					if err != nil {
+						return
+					}
+				}
+			default:
+				_, _ = io.Copy(w, r.Body)
+				_, _ = io.WriteString(w, strings.Repeat("x", 256<<10))
+			}
+		})
+	})
+	defer close(hold)
+	c := g.client(true)
+	send := func(ctx context.Context, path string, body io.Reader) error {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+testHost+path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(r)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		_, err = io.Copy(io.Discard, resp.Body)
+		return err
+	}
+	for name, act := range map[string]func() error{
+		"an upload":                 func() error { return send(t.Context(), "/", bytes.NewReader(make([]byte, 4<<20))) },
+		"an upload in small pieces": func() error { return send(t.Context(), "/", pieces(500, 0)) },
+		"a conversation":            func() error { return send(t.Context(), "/echo", pieces(300, time.Millisecond)) },
+		"a page that is left while it loads": func() error {
+			ctx, leave := context.WithCancel(t.Context())
+			var all sync.WaitGroup
+			for range 50 {
+				all.Go(func() { _ = send(ctx, "/hold", nil) }) // ends with the page
+			}
+			for g.watching() < 50 {
+				time.Sleep(time.Millisecond)
+			}
+			leave()
+			all.Wait()
+			return send(t.Context(), "/", nil)
+		},
+		"many requests": func() error {
+			var errs [100]error
+			var all sync.WaitGroup
+			for i := range errs {
+				all.Go(func() { errs[i] = send(t.Context(), "/", nil) })
+			}
+			all.Wait()
+			return errors.Join(errs[:]...)
+		},
+	} {
+		if err := act(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := g.paced(); n != 0 {
+			t.Fatalf("%s: %v reads waited", name, n)
+		}
+	}
+}
+
+// watching counts the requests in progress that are watched.
+func (g *gate) watching() int {
+	n := 0
+	for i := range g.watch.shards {
+		s := &g.watch.shards[i]
+		s.mu.Lock()
+		n += len(s.entries)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// pieces is a body that comes in n pieces.
+func pieces(n int, pause time.Duration) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		for i := range n {
+			if _, err := fmt.Fprintf(w, "piece %d of a body", i); err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+		_ = w.Close()
+	}()
+	return r
+}
+
+// Handshakes compute one after another; who waits too long is turned away, and
+// however one ends, its turn is given back.
+func TestT123_HandshakesTakeTurns(t *testing.T) {
+	g := start(t, func(o *Options) { o.Patience.Header = 300 * time.Millisecond })
+	for len(g.turns.free) < cap(g.turns.free) {
+		g.turns.free <- struct{}{}
+	}
+	dial := func(protocols ...string) error {
+		c, err := tls.Dial("tcp", g.addrs.HTTPS, &tls.Config{RootCAs: g.roots, ServerName: testHost, NextProtos: protocols})
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	}
+	if err := dial("h2"); err == nil {
+		t.Error("a handshake without a turn")
+	}
+	for len(g.turns.free) > 0 {
+		<-g.turns.free
+	}
+	for range 3 * cap(g.turns.free) {
+		if err := dial("h2"); err != nil {
+			t.Error(err)
+		}
+		if err := dial("nothing we know"); err == nil {
+			t.Error("a protocol nobody speaks")
+		}
+		if c, err := net.Dial("tcp", g.addrs.HTTPS); err == nil { // leaves within its hello
+			_, _ = c.Write([]byte{0x16, 3, 1, 2, 0, 1})
+			_ = c.Close()
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(g.turns.free) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d turns were not given back", len(g.turns.free))
+		}
+	}
+}
