@@ -15,12 +15,14 @@ import (
 )
 
 // floods is the configuration the floods run against: loopback may say whom it
-// speaks for, so that one machine can be many.
-func floods(up string) string {
+// speaks for, so that one machine can be many. Behind healthy.test is the app of
+// a healthyClient.
+func floods(t *testing.T, up string) string {
 	return `limits: {register_ip: 100000/1h}
 routes:
   - {name: app, host: app.test, upstream: "` + up + `"}
   - {name: open, host: open.test, upstream: "` + up + `", access: public}
+  - {name: healthy, host: healthy.test, upstream: "http://` + gatetest.FreeAddr(t) + `", access: public}
 `
 }
 
@@ -42,7 +44,7 @@ func trusting(t *testing.T, g *gatetest.Gate) {
 func TestT113_PasswordFloodLeavesTheProxyAlone(t *testing.T) {
 	alone(t)
 	up := gatetest.NewUpstream(t)
-	g := gatetest.New(t, floods(up.URL()))
+	g := gatetest.New(t, floods(t, up.URL()))
 	trusting(t, g)
 	g.Run()
 	answers := newTally()
@@ -102,7 +104,7 @@ func (c *tally) only(t *testing.T, want ...string) {
 func TestT100_AddressFloodFreesNobody(t *testing.T) {
 	t.Parallel()
 	up := gatetest.NewUpstream(t)
-	g := gatetest.New(t, strings.Replace(floods(up.URL()), "limits: {", "limits: {requests_ip: 3/1h, login_ip: 2/1h, ", 1))
+	g := gatetest.New(t, strings.Replace(floods(t, up.URL()), "limits: {", "limits: {requests_ip: 3/1h, login_ip: 2/1h, ", 1))
 	trusting(t, g)
 	g.Run()
 	c := g.Client("open.test", true)
@@ -155,7 +157,7 @@ func TestT100_AddressFloodFreesNobody(t *testing.T) {
 func TestT083_T112_HugeCredentialsAreCheap(t *testing.T) {
 	alone(t)
 	up := gatetest.NewUpstream(t)
-	g := gatetest.Start(t, floods(up.URL()))
+	g := gatetest.Start(t, floods(t, up.URL()))
 	tokens, passwords := newTally(), newTally()
 	token := strings.Repeat("eyJhbGciOiJFZERTQSJ9.", 1400) // 29 KiB
 	body := func(length int) string {

@@ -90,7 +90,7 @@ func attackers(ctx context.Context, t *testing.T, g *gatetest.Gate, n int, attac
 func TestT125_RapidReset(t *testing.T) {
 	alone(t)
 	up := gatetest.NewUpstream(t)
-	g := gatetest.Start(t, floods(up.URL()))
+	g := gatetest.Start(t, floods(t, up.URL()))
 	withstand(t, g, func(ctx context.Context) {
 		attackers(ctx, t, g, 4, func(c *rawH2) {
 			go c.discard()
@@ -109,7 +109,7 @@ func TestT125_RapidReset(t *testing.T) {
 func TestT125_ContinuationFlood(t *testing.T) {
 	alone(t)
 	up := gatetest.NewUpstream(t)
-	g := gatetest.Start(t, floods(up.URL()))
+	g := gatetest.Start(t, floods(t, up.URL()))
 	var mu sync.Mutex
 	var ended []int
 	withstand(t, g, func(ctx context.Context) {
@@ -141,7 +141,7 @@ func TestT125_ContinuationFlood(t *testing.T) {
 func TestT125_PingAndSettingsFlood(t *testing.T) {
 	alone(t)
 	up := gatetest.NewUpstream(t)
-	g := gatetest.Start(t, floods(up.URL()))
+	g := gatetest.Start(t, floods(t, up.URL()))
 	withstand(t, g, func(ctx context.Context) {
 		attackers(ctx, t, g, 4, func(c *rawH2) {
 			_ = c.conn.SetWriteDeadline(time.Now().Add(20 * time.Second)) // the server may stop reading instead
@@ -165,7 +165,7 @@ func TestT125_StreamsNobodyReads(t *testing.T) {
 		}
 		return "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\napp"
 	})
-	g := gatetest.Start(t, floods(up.URL()))
+	g := gatetest.Start(t, floods(t, up.URL()))
 	refused := newTally()
 	withstand(t, g, func(ctx context.Context) {
 		attackers(ctx, t, g, gatetest.Scale(2, 20), func(c *rawH2) {

@@ -93,21 +93,21 @@ func percentile(d []time.Duration, p int) time.Duration {
 // resident is the resident memory of the gate in bytes.
 func resident(t *testing.T, g *gatetest.Gate) int64 { return int64(memory(t, g, "VmRSS")) << 10 }
 
-// healthyClient is a client in a process of its own, since one beside the
-// attackers would wait for them and not for the gate.
+// healthyClient is a client and its app in a process of their own, since beside
+// the attackers they would wait for them and not for the gate.
 type healthyClient struct {
 	orders io.Writer
 	times  *bufio.Reader
 }
 
 // healthyEnv has the test binary be the healthy client of a gate: its address,
-// and the file of its certificate authority.
+// the file of its certificate authority, and the address the app listens on.
 const healthyEnv = "GATEHOUSE_HEALTHY_CLIENT"
 
 func startHealthy(t *testing.T, g *gatetest.Gate) *healthyClient {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestHealthyClient$")
-	cmd.Env = append(os.Environ(), healthyEnv+"="+g.HTTPS+" "+filepath.Join(g.Dir, "data", "ca.crt"))
+	cmd.Env = append(os.Environ(), healthyEnv+"="+g.HTTPS+" "+filepath.Join(g.Dir, "data", "ca.crt")+" "+healthyApp(t, g))
 	orders, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +124,21 @@ func startHealthy(t *testing.T, g *gatetest.Gate) *healthyClient {
 		_ = cmd.Wait() // its requests said how it went
 	})
 	return &healthyClient{orders, bufio.NewReader(times)}
+}
+
+// healthyApp is where the gate looks for the app behind healthy.test.
+func healthyApp(t *testing.T, g *gatetest.Gate) string {
+	t.Helper()
+	text, err := os.ReadFile(g.File())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), `host: healthy.test, upstream: "http://`)
+	addr, _, found := strings.Cut(rest, `"`)
+	if !found {
+		t.Fatal("no route to the app of the healthy client")
+	}
+	return addr
 }
 
 // ask makes requests one after another and returns how long each took.
@@ -154,11 +169,19 @@ func TestHealthyClient(t *testing.T) {
 	if gate == "" {
 		t.Skip("part of the flood tests")
 	}
-	addr, ca, _ := strings.Cut(gate, " ")
+	words := strings.Fields(gate)
+	addr, ca, app := words[0], words[1], words[2]
 	pem, err := os.ReadFile(ca)
 	if err != nil {
 		t.Fatal(err)
 	}
+	lis, err := net.Listen("tcp", app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = http.Serve(lis, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "app") })) // until the process ends
+	}()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
@@ -181,7 +204,7 @@ func TestHealthyClient(t *testing.T) {
 // healthyRequest returns how long a request took, or what went wrong.
 func healthyRequest(client *http.Client) any {
 	start := time.Now()
-	resp, err := client.Get("https://open.test/")
+	resp, err := client.Get("https://healthy.test/")
 	if err != nil {
 		return err
 	}
