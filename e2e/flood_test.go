@@ -165,7 +165,6 @@ func TestT083_T112_HugeCredentialsAreCheap(t *testing.T) {
 	}
 	long, longer := body(15<<10), body(1<<20)
 	withstand(t, g, func(ctx context.Context) {
-		humble(t)
 		c := &rawClient{t: t, g: g}
 		for i := 0; i < gatetest.Scale(5, 4000) && ctx.Err() == nil; i++ {
 			for _, h := range []string{gatetest.Bearer(token), "Cookie: __Host-gatehouse=" + token, "Cookie: __Host-gatehouse-refresh=ghr_" + token} {

@@ -71,7 +71,6 @@ func attackers(ctx context.Context, t *testing.T, g *gatetest.Gate, n int, attac
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			humble(t)
 			for again := true; again; again = gatetest.Full() && ctx.Err() == nil {
 				c, err := dialH2(ctx, t, g)
 				if err != nil {

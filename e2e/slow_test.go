@@ -239,7 +239,6 @@ func TestT124_HeaderFloodLeavesOthersAlone(t *testing.T) {
 		for _, line := range []string{strings.Repeat("X-Field: y\r\n", 5000), "Cookie: " + strings.Repeat("a=b; ", 10_000) + "c=d\r\n"} {
 			for range 2 {
 				wg.Go(func() {
-					humble(t)
 					c := &rawClient{t: t, g: g}
 					for i := 0; i < gatetest.Scale(10, 20_000) && ctx.Err() == nil; i++ {
 						if status := c.ask(ctx, "GET / HTTP/1.1\r\nHost: open.test\r\n"+line+"\r\n"); status != 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,12 +31,11 @@ import (
 func withstand(t *testing.T, g *gatetest.Gate, attack func(ctx context.Context)) {
 	t.Helper()
 	healthy := startHealthy(t, g)
-	// Attackers have threads of low priority; the app must not wait for one.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(64))
 	requests := gatetest.Scale(50, 1000)
 	idle := healthy.ask(t, requests)
 	before := resident(t, g)
 
+	back := standBack(t)
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan struct{})
 	go func() {
@@ -51,6 +50,7 @@ func withstand(t *testing.T, g *gatetest.Gate, attack func(ctx context.Context))
 	}
 	stop()
 	<-over
+	back()
 	peak = max(peak, resident(t, g)+int64(hashing(t, g))<<10)
 	if grown := (peak - before) >> 20; grown > 256 {
 		t.Errorf("memory grew by %d MiB under the flood", grown)
@@ -169,6 +169,9 @@ func TestHealthyClient(t *testing.T) {
 	if gate == "" {
 		t.Skip("part of the flood tests")
 	}
+	if gatetest.Full() { // clients and apps do not wait for the gate's processors either
+		schedule(t, unix.SchedAttr{Policy: unix.SCHED_RR, Priority: 1})
+	}
 	words := strings.Fields(gate)
 	addr, ca, app := words[0], words[1], words[2]
 	pem, err := os.ReadFile(ca)
@@ -219,19 +222,34 @@ func healthyRequest(client *http.Client) any {
 	return time.Since(start)
 }
 
-// humble has an attacker's goroutine run only on what CPU the gate and its
-// healthy clients leave, as attackers do who bring their own: its thread gives
-// way to every other at once, and ends with it. In everyday runs, beside other
-// tests, it would hardly run at all.
-func humble(t *testing.T) {
+// standBack has this process, in which the attackers are, run only on what CPU
+// the gate and its healthy client leave, as attackers do who bring their own.
+// In everyday runs, beside other tests, it would hardly run at all.
+func standBack(t *testing.T) (back func()) {
 	t.Helper()
 	if !gatetest.Full() {
-		return
+		return func() {}
 	}
-	runtime.LockOSThread()
-	idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
-	if err := unix.SchedSetAttr(0, &idle, 0); err != nil {
-		t.Error(err)
+	schedule(t, unix.SchedAttr{Policy: unix.SCHED_IDLE})
+	return func() { schedule(t, unix.SchedAttr{Policy: unix.SCHED_NORMAL}) }
+}
+
+// schedule gives every thread a policy; threads to come have their maker's.
+func schedule(t *testing.T, attr unix.SchedAttr) {
+	t.Helper()
+	attr.Size = unix.SizeofSchedAttr
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.SchedSetAttr(id, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -11,13 +11,28 @@ import (
 	"time"
 )
 
-const copyBuffer = 64 << 10
+// Sizes of what is copied at a time. Over HTTP/2 one client may have a hundred
+// answers waiting until it reads them.
+const (
+	copyBuffer   = 64 << 10
+	streamBuffer = 32 << 10
+)
+
+// newBuffers pools buffers of one size.
+func newBuffers(size int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
+}
 
 // copyBody streams the answer. When its length is unknown every read is
 // flushed, so that events arrive as they happen.
 func (x *exchange) copyBody(resp *http.Response, run *run) error {
-	buf := x.p.buffers.Get().(*[copyBuffer]byte)
-	defer x.p.buffers.Put(buf)
+	pool := x.p.buffers
+	if x.r.ProtoMajor >= 2 {
+		pool = x.p.short
+	}
+	pooled := pool.Get().(*[]byte)
+	defer pool.Put(pooled)
+	buf := *pooled
 	live := resp.ContentLength < 0
 	var rc *http.ResponseController
 	if live {
@@ -29,7 +44,7 @@ func (x *exchange) copyBody(resp *http.Response, run *run) error {
 		}
 	}
 	for {
-		n, err := resp.Body.Read(buf[:])
+		n, err := resp.Body.Read(buf)
 		run.progress()
 		if n > 0 {
 			if _, werr := x.w.Write(buf[:n]); werr != nil {

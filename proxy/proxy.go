@@ -58,8 +58,9 @@ type Proxy struct {
 	streams *Streams
 	limits  *limits
 	state   atomic.Pointer[table]
-	buffers sync.Pool // *[copyBuffer]byte
-	heads   sync.Pool // *scratch
+	buffers *sync.Pool // *[]byte of copyBuffer
+	short   *sync.Pool // *[]byte of streamBuffer
+	heads   sync.Pool  // *scratch
 	dial    func(*route) (group, error)
 	reload  sync.Mutex
 }
@@ -84,7 +85,7 @@ func newProxy(d Deps, dial func(*Proxy, *route) (group, error)) (*Proxy, error) 
 	if p.metrics, err = newMetrics(d.Registry); err != nil {
 		return nil, fmt.Errorf("register proxy metrics: %w", err)
 	}
-	p.buffers.New = func() any { return new([copyBuffer]byte) }
+	p.buffers, p.short = newBuffers(copyBuffer), newBuffers(streamBuffer)
 	p.heads.New = func() any { return newScratch() }
 	p.dial = func(rt *route) (group, error) { return dial(p, rt) }
 	p.streams = newStreams(d.Now)

@@ -77,6 +77,9 @@ func (c *acmeCerts) allow(_ context.Context, hostport string) error {
 // get implements certSource. A failure is logged once a minute and host: the
 // handshake error alone would say nothing of the authority's reason.
 func (c *acmeCerts) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if own := inner(hello.Conn); own != nil {
+		own.endTurn() // the authority may take its time
+	}
 	cert, err := c.m.GetCertificate(hello)
 	if err == nil {
 		return cert, nil

@@ -21,6 +21,7 @@ type connTable struct {
 	open        atomic.Int64 // of https and http together
 	corks       sync.Pool    // *[]byte
 	paced       prometheus.Counter
+	turns       *turns
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -92,6 +93,9 @@ func (t *connTable) sweep(now int64, slow func(kind string)) {
 	t.mu.Lock()
 	for c := range t.conns {
 		c.pace.passed()
+		if c.overstays(now) {
+			c.endTurn()
+		}
 		if since := c.writing.Load(); since != 0 && now-since > int64(t.stall) {
 			stalled = append(stalled, c)
 		}
@@ -142,6 +146,7 @@ func (l *listener) Accept() (net.Conn, error) {
 // conn notes when a write began, at the price of two atomic stores.
 type conn struct {
 	net.Conn
+	newcomer
 	table   *connTable
 	kind    *atomic.Int64
 	capped  bool
@@ -150,15 +155,20 @@ type conn struct {
 	once    sync.Once
 	cork    cork
 	pace    pace
-	turn    atomic.Pointer[chan struct{}] // of its handshake, while that computes
 }
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
+	c.endTurn()
 	n, err := c.Conn.Read(p)
 	if wait := c.pace.read(); wait > 0 {
 		c.table.paced.Inc()
 		time.Sleep(wait)
+	}
+	if n > 0 && c.capped {
+		if noTurn := c.takeTurn(); noTurn != nil {
+			return 0, noTurn
+		}
 	}
 	return n, err
 }

@@ -226,7 +226,6 @@ func (s *Server) tlsConfig() *tls.Config {
 		},
 		NextProtos:                  []string{"h2", "http/1.1", acme.ALPNProto},
 		DynamicRecordSizingDisabled: true, // small first records cost more than they give behind HTTP/1.1
-		GetConfigForClient:          s.turns.take,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.state.Load().certs.get(hello)
 		},

@@ -85,7 +85,6 @@ type Server struct {
 	metrics  *metrics
 	conns    *connTable
 	watch    *watchdog
-	turns    *turns
 	writers  sync.Pool
 	draining atomic.Bool
 
@@ -126,7 +125,7 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("register connection metrics: %w", err)
 	}
 	s.watch = newWatchdog(o.Patience)
-	s.turns = newTurns(o.Patience.Header)
+	s.conns.turns = newTurns(o.Patience.Header)
 	s.writers.New = func() any { return new(writer) }
 	if err := s.Load(o.Config); err != nil {
 		return nil, err

@@ -37,8 +37,11 @@ func (w *writer) on(c *conn, r *http.Request) {
 	if w.conn = c; c == nil {
 		return
 	}
-	if w.paced = r.ProtoMajor >= 2; !w.paced && !c.pace.off.Load() {
-		c.pace.off.Store(true)
+	w.paced = r.ProtoMajor >= 2
+	if !c.known.Load() {
+		c.known.Store(true)
+		c.endTurn()
+		c.pace.off.Store(!w.paced)
 	}
 	w.corked = r.ProtoMajor == 1 && r.TLS != nil
 }
