@@ -2,7 +2,7 @@
 # Installs what the end-to-end tests put behind and in front of the gateway.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(radicale apache2 apache2-utils git prometheus nginx-light caddy chromium curl gunicorn php-cli tomcat10-common strace sslscan)
+packages=(radicale apache2 apache2-utils git prometheus nginx-light caddy chromium curl gunicorn php-cli tomcat10-common strace sslscan slowhttptest)
 # A machine may have its own Node.js.
 command -v node >/dev/null && command -v npm >/dev/null || packages+=(nodejs npm)
 ./internal/packages.sh "${packages[@]}"

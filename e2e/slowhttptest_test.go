@@ -1,0 +1,42 @@
+//go:build apps
+
+package e2e
+
+import (
+	"context"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"gatehouse/internal/gatetest"
+)
+
+// T123 with the tool others use: slowhttptest holds connections with heads,
+// bodies and readings that never end. Healthy requests do not feel it, and the
+// gate is free again when it is over.
+func TestT123_Slowhttptest(t *testing.T) {
+	text := strings.Repeat("x", 1<<20)
+	for mode, args := range map[string][]string{
+		"slow heads":    {"-H", "-i", "1"},
+		"slow bodies":   {"-B", "-i", "1", "-s", "100000"},
+		"slow readings": {"-X", "-w", "512", "-y", "1024", "-n", "5", "-z", "32", "-k", "3"},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			up := gatetest.NewUpstreamFunc(t, func(string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n" + text })
+			g := gatetest.Start(t, strings.ReplaceAll(floods(t, up.URL()), "open.test", "localhost"))
+			withstand(t, g, func(ctx context.Context) {
+				_, port, _ := strings.Cut(g.HTTPS, ":")
+				args := append(args, "-c", "500", "-r", "250", "-l", strconv.Itoa(gatetest.Scale(5, 25)), "-p", "3", "-u", "https://localhost:"+port+"/")
+				out, err := exec.CommandContext(ctx, "slowhttptest", args...).CombinedOutput()
+				if ctx.Err() != nil {
+					return // everyday runs need not wait for its end
+				}
+				if status := regexp.MustCompile(`service available:\W+\[1;32m(\w+)`).FindAllStringSubmatch(string(out), -1); err != nil || len(status) == 0 || status[len(status)-1][1] != "YES" {
+					t.Errorf("slowhttptest: %v\n%s", err, out)
+				}
+			})
+		})
+	}
+}
