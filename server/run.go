@@ -158,8 +158,7 @@ func (s *Server) bind(ctx context.Context) ([]*serving, error) {
 }
 
 func (s *Server) open(ctx context.Context, kind, addr string) (*serving, error) {
-	var lc net.ListenConfig
-	raw, err := lc.Listen(ctx, "tcp", addr)
+	raw, err := listen(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
