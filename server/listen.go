@@ -18,9 +18,12 @@ const (
 // the options: set on each, they would be four system calls more for every new
 // connection.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) (err error) {
-		set := func(fd uintptr) { err = keepAlive(int(fd)) } //#nosec G115 -- a descriptor
-		return errors.Join(c.Control(set), err)
+	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		if err := c.Control(func(fd uintptr) { failed = keepAlive(int(fd)) }); err != nil { //#nosec G115 -- a descriptor
+			return err
+		}
+		return failed
 	}}
 	return lc.Listen(ctx, "tcp", addr)
 }
