@@ -46,14 +46,7 @@ func backup(ctx context.Context, conn *sql.Conn, path string) error {
 	if err := createEmpty(tmp); err != nil {
 		return err
 	}
-	// A connection that may only query refuses VACUUM INTO, although it leaves
-	// the database as it is.
-	if _, err := conn.ExecContext(ctx, "PRAGMA query_only = 0"); err != nil {
-		return err
-	}
-	_, err = conn.ExecContext(ctx, "VACUUM INTO $1", tmp)
-	_, err2 := conn.ExecContext(context.WithoutCancel(ctx), "PRAGMA query_only = 1")
-	if err := errors.Join(err, err2); err != nil {
+	if err := vacuumInto(ctx, conn, tmp); err != nil {
 		return err
 	}
 	if err := mark(ctx, tmp); err != nil {
@@ -63,6 +56,26 @@ func backup(ctx context.Context, conn *sql.Conn, path string) error {
 		return err
 	}
 	return nil
+}
+
+// vacuumInto copies the database. A connection that may only query refuses to,
+// although it leaves the database as it is; one that may do so only meanwhile.
+func vacuumInto(ctx context.Context, conn *sql.Conn, path string) error {
+	var only bool
+	if err := conn.QueryRowContext(ctx, "PRAGMA query_only").Scan(&only); err != nil {
+		return err
+	}
+	if only {
+		if _, err := conn.ExecContext(ctx, "PRAGMA query_only = 0"); err != nil {
+			return err
+		}
+	}
+	_, err := conn.ExecContext(ctx, "VACUUM INTO $1", path)
+	if only {
+		_, back := conn.ExecContext(context.WithoutCancel(ctx), "PRAGMA query_only = 1")
+		err = errors.Join(err, back)
+	}
+	return err
 }
 
 // mark makes a copy known as one.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -210,19 +211,27 @@ func TestUpgrade(t *testing.T) {
 		return fstest.MapFS{"migrations/0001_first.sql": {Data: first}, "migrations/0002_more.sql": {Data: []byte(second)}}
 	}
 	path := made(t)
+	at := time.Now()
+	later := func() time.Time { at = at.Add(time.Minute); return at } // so that each upgrade makes a backup of its own
 	broken := release("CREATE TABLE more (id TEXT); INSERT INTO absent VALUES (1);")
-	if _, err := Open(t.Context(), path, Options{migrations: broken}); err == nil {
-		t.Fatal("a broken migration was accepted")
+	if _, err := Open(t.Context(), path, Options{migrations: broken, Now: later}); err == nil || !strings.Contains(err.Error(), "no such table: absent") {
+		t.Fatalf("a broken migration: %v", err)
 	}
 	open(t, path, Options{}).Close() // nothing of it was kept: the old release still opens
-	for range 2 {
-		s := open(t, path, Options{migrations: release("CREATE TABLE more (id TEXT);")})
+	for i := range 2 {
+		s := open(t, path, Options{migrations: release("CREATE TABLE more (id TEXT);"), Now: later})
 		if _, err := s.Users().ByID(t.Context(), "ada"); err != nil {
 			t.Fatal(err)
 		}
+		if err := s.Users().Create(t.Context(), store.User{ID: strconv.Itoa(i), EmailKey: strconv.Itoa(i)}); err != nil {
+			t.Fatalf("a write after the upgrade: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if copies, _ := filepath.Glob(path + ".schema1-*"); len(copies) == 0 {
-		t.Error("no backup from before the upgrade")
+	if copies, _ := filepath.Glob(path + ".schema1-*"); len(copies) != 2 {
+		t.Errorf("%d backups from before the two upgrades that were begun", len(copies))
 	}
 	if _, err := Open(t.Context(), path, Options{}); !errors.Is(err, ErrNewer) {
 		t.Errorf("error = %v, want ErrNewer", err)
