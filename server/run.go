@@ -199,7 +199,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		Handler:                      h,
 		ReadHeaderTimeout:            p.Header,
 		IdleTimeout:                  p.Idle,
-		MaxHeaderBytes:               maxHeader + maxHeader/2,
+		MaxHeaderBytes:               maxHeader + maxHeader/8,
 		DisableGeneralOptionsHandler: true,
 		Protocols:                    protocols,
 		HTTP2: &http.HTTP2Config{
