@@ -166,9 +166,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		time.Sleep(wait)
 	}
 	if n > 0 && c.capped {
-		if noTurn := c.takeTurn(); noTurn != nil {
-			return 0, noTurn
-		}
+		c.takeTurn()
 	}
 	return n, err
 }
@@ -200,6 +198,7 @@ func (c *conn) CloseWrite() error {
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
+	c.closed.Store(true)
 	c.endTurn()
 	c.once.Do(func() {
 		c.table.mu.Lock()

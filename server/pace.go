@@ -13,10 +13,11 @@ import (
 // is deeper in debt than a client that wants something ever gets has each
 // further read wait, the longer the deeper, and nobody else waits with it.
 const (
-	paceCredit = 64
-	paceWait   = 5 * time.Millisecond // a read, at a debt of paceCredit; in proportion beyond
-	paceWorst  = 20 * paceCredit      // no debt is deeper
-	paceSaved  = 256                  // nor more paid in advance
+	paceCredit = 448                  // what a page of 100 requests owes whose user leaves at once, and some
+	paceStep   = 64                   // of debt beyond it, for each of which a read waits longer by
+	paceWait   = 5 * time.Millisecond // this
+	paceWorst  = paceCredit + 20*paceStep
+	paceSaved  = 256 // that can be paid in advance
 
 	paceReset  = 2       // what a request costs that its client took back, in reads
 	paceServed = 8       // what one pays for that was answered
@@ -37,11 +38,11 @@ func (p *pace) read() time.Duration {
 	if p.off.Load() {
 		return 0
 	}
-	debt := p.owe(1)
-	if debt <= paceCredit {
+	over := p.owe(1) - paceCredit
+	if over <= 0 {
 		return 0
 	}
-	return paceWait * time.Duration(debt) / paceCredit
+	return paceWait + paceWait*time.Duration(over)/paceStep
 }
 
 func (p *pace) owe(reads int64) int64 {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -24,40 +23,42 @@ func newTurns(patience time.Duration) *turns {
 	return &turns{free: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), patience: patience}
 }
 
-var errNoTurn = errors.New("too many new connections at once")
-
-// take waits for a turn.
-func (t *turns) take() error {
+// take waits for a turn, and reports whether there was one: who has waited for
+// all of its patience goes on without.
+func (t *turns) take() bool {
 	select {
 	case t.free <- struct{}{}:
-		return nil
+		return true
 	default:
 	}
 	late := time.NewTimer(t.patience)
 	defer late.Stop()
 	select {
 	case t.free <- struct{}{}:
-		return nil
+		return true
 	case <-late.C:
-		return errNoTurn
+		return false
 	}
 }
 
 // newcomer is the part of a connection that takes turns.
 type newcomer struct {
-	known atomic.Bool  // it had a request
-	since atomic.Int64 // tick of the turn it has; 0 for none
+	known  atomic.Bool  // it had a request
+	since  atomic.Int64 // tick of the turn it has; 0 for none
+	closed atomic.Bool  // set before the last turn is given back
 }
 
-func (c *conn) takeTurn() error {
-	if c.known.Load() {
-		return nil
+// takeTurn waits for a turn, if the connection is one that takes them.
+func (c *conn) takeTurn() {
+	if c.known.Load() || !c.table.turns.take() {
+		return
 	}
-	if err := c.table.turns.take(); err != nil {
-		return err
+	if c.since.Swap(c.table.tick.Load()) != 0 {
+		<-c.table.turns.free // it had one
 	}
-	c.since.Store(c.table.tick.Load())
-	return nil
+	if c.closed.Load() { // meanwhile, by somebody else: nobody would give it back
+		c.endTurn()
+	}
 }
 
 // endTurn gives a turn back, if there is one.

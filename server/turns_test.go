@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -80,10 +81,12 @@ func TestT123_TurnsAreShort(t *testing.T) {
 		}
 		g.allTurnsFree()
 	}
-	c := &conn{table: g.conns}
-	if err := c.takeTurn(); err != nil {
-		t.Fatal(err)
-	}
+	c := &conn{table: g.conns, Conn: closedConn{}, kind: new(atomic.Int64)}
+	_ = c.Close()
+	c.takeTurn() // of a read that was under way
+	g.allTurnsFree()
+	c = &conn{table: g.conns}
+	c.takeTurn()
 	g.conns.mu.Lock()
 	g.conns.conns[c] = struct{}{}
 	g.conns.mu.Unlock()
@@ -92,3 +95,8 @@ func TestT123_TurnsAreShort(t *testing.T) {
 	delete(g.conns.conns, c)
 	g.conns.mu.Unlock()
 }
+
+// closedConn is closed.
+type closedConn struct{ net.Conn }
+
+func (closedConn) Close() error { return nil }
