@@ -105,7 +105,7 @@ func asNobody(t *testing.T, g *gatetest.Gate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copied := filepath.Join(home, "gatehouse")
+	copied := filepath.Join(home, filepath.Base(bin))
 	if out, err := exec.Command("cp", "-r", bin, g.File(), filepath.Join(g.Dir, "data"), home).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
