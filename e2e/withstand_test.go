@@ -253,7 +253,7 @@ func schedule(t *testing.T, attr unix.SchedAttr) {
 	}
 }
 
-// rawClient is an attacker that speaks HTTP/1.1 on the thread it is called on.
+// rawClient is an attacker that speaks HTTP/1.1 by hand, and minds no answer.
 type rawClient struct {
 	t    *testing.T
 	g    *gatetest.Gate

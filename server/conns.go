@@ -143,7 +143,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// conn notes when a write began, at the price of two atomic stores.
+// conn is one client connection: it notes when a write began, at the price of
+// two atomic stores, and keeps its account and its turn.
 type conn struct {
 	net.Conn
 	newcomer

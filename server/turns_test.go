@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Handshakes compute one after another; who waits too long is turned away, and
-// however one ends, its turn is given back.
+// Handshakes compute one after another; one that waits too long meets its
+// deadline, and however one ends, its turn is given back.
 func TestT123_HandshakesTakeTurns(t *testing.T) {
 	g := start(t, func(o *Options) { o.Patience.Header = 2 * time.Second })
 	for len(g.conns.turns.free) < cap(g.conns.turns.free) {
