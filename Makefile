@@ -103,7 +103,13 @@ microbench: ## Go benchmarks of the hot path, BENCHCOUNT (5) times
 .PHONY: docs
 docs: build ## regenerate docs/configuration.md from the schema and the table of threats from the tests
 	./bin/gatehouse config reference > docs/configuration.md
-	$(GO) run ./internal/threattable
+	$(GO) run ./internal/threats table
+
+.PHONY: bite
+bite: ## break the program in many ways, one after another, and see the tests of the threats fail: RUN='regexp' for some
+	./internal/packages.sh $(SERVERS)
+	./e2e/install.sh
+	$(GO) run ./internal/threats bite '$(RUN)'
 
 .PHONY: docker
 docker: ## build the container image

@@ -6,6 +6,7 @@ package gatetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,8 +25,9 @@ import (
 	"time"
 )
 
-// Binary builds gatehouse once per test process, under .tools, and returns its
-// path. With GATEHOUSE_COVERDIR set it is built for coverage.
+// Binary builds gatehouse once per test process and returns its path, which is
+// GATEHOUSE_TEST_BINARY or below .tools. With GATEHOUSE_COVERDIR set it is built
+// for coverage.
 var Binary = sync.OnceValues(build)
 
 func build() (string, error) {
@@ -33,7 +35,7 @@ func build() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(root, ".tools", "test", "gatehouse")
+	bin := cmp.Or(os.Getenv("GATEHOUSE_TEST_BINARY"), filepath.Join(root, ".tools", "test", "gatehouse"))
 	var flags []string
 	if os.Getenv("GATEHOUSE_COVERDIR") != "" {
 		bin += "-cover"

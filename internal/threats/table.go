@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -127,6 +128,19 @@ func tests(root, path string, found map[int][]proof) error {
 		}
 	}
 	return nil
+}
+
+// writeTable rewrites the page under the working directory, the module's root.
+func writeTable() error {
+	old, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	text, err := rewrite(".", string(old))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(page, []byte(text), 0o644) //nolint:gosec // a page of the documentation
 }
 
 // rewrite puts a fresh table into the page.

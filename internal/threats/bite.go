@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// longest a broken program may keep its tests busy.
+const longest = 4 * time.Minute
+
+// biteAll breaks the program in each way whose words, file or tests match the
+// expression, and fails if a test does not notice.
+func biteAll(expr string) error {
+	want, err := regexp.Compile(expr)
+	if err != nil {
+		return err
+	}
+	var toothless []string
+	n := 0
+	for _, b := range bites() {
+		if !want.MatchString(b.breaks + "\n" + b.file + "\n" + strings.Join(b.tests, "\n")) {
+			continue
+		}
+		n++
+		fmt.Printf("%s (%s)\n", b.breaks, b.file)
+		missed, err := b.run(".")
+		if err != nil {
+			return fmt.Errorf("%q: %w", b.breaks, err)
+		}
+		toothless = append(toothless, missed...)
+	}
+	if len(toothless) > 0 {
+		return fmt.Errorf("%d tests did not notice:\n%s", len(toothless), strings.Join(toothless, "\n"))
+	}
+	fmt.Printf("%d breaks, all noticed by every test that should\n", n)
+	return nil
+}
+
+// run breaks the program by an overlay, which leaves the files alone, and
+// returns the tests that passed all the same.
+func (b bite) run(root string) (missed []string, err error) {
+	dir, err := os.MkdirTemp("", "bite")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	overlay, err := b.overlay(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	byDir := map[string][]string{}
+	for _, test := range b.tests {
+		pkg, name, _ := strings.Cut(test, " ")
+		byDir[pkg] = append(byDir[pkg], name)
+	}
+	for pkg, names := range byDir {
+		cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-tags=apps", "-timeout", longest.String(), //nolint:gosec // of the list
+			"-run", "^("+strings.Join(names, "|")+")$", "./"+pkg)
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay, "GATEHOUSE_TEST_BINARY="+filepath.Join(dir, "gatehouse"))
+		out, _ := cmd.CombinedOutput()
+		bitten, err := verdict(names, string(out))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if said, ok := bitten[name]; ok {
+				fmt.Printf("  %s %s\n    %s\n", pkg, name, said)
+			} else {
+				fmt.Printf("  %s %s did not notice\n", pkg, name)
+				missed = append(missed, pkg+" "+name)
+			}
+		}
+	}
+	return missed, nil
+}
+
+// overlay writes the broken file and the list that puts it in its place.
+func (b bite) overlay(root, dir string) (string, error) {
+	text, err := b.broken(root)
+	if err != nil {
+		return "", err
+	}
+	broken := filepath.Join(dir, "broken.go")
+	if err := os.WriteFile(broken, []byte(text), 0o600); err != nil {
+		return "", err
+	}
+	path, err := filepath.Abs(b.path(root))
+	if err != nil {
+		return "", err
+	}
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {path: broken}})
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "overlay.json")
+	return name, os.WriteFile(name, list, 0o600)
+}
+
+// complaint is a line in which a test says what is wrong.
+var complaint = regexp.MustCompile(`(?m)^\s+\w+\.go:\d+: .*`)
+
+// verdict reads what go test printed: the tests that failed, with the first
+// thing that was said. A broken program that does not compile, or takes the
+// whole test process with it, is no bite.
+func verdict(names []string, out string) (map[string]string, error) {
+	if strings.Contains(out, "[build failed]") || strings.Contains(out, "build gatehouse:") || !strings.Contains(out, "--- FAIL") && !strings.Contains(out, "\nok ") && !strings.HasPrefix(out, "ok ") {
+		return nil, fmt.Errorf("the tests did not run:\n%s", out)
+	}
+	bitten := map[string]string{}
+	for _, name := range names {
+		if !regexp.MustCompile(`(?m)^--- FAIL: ` + name + ` `).MatchString(out) {
+			continue
+		}
+		said := complaint.FindString(out[strings.Index(out, "--- FAIL: "+name+" "):])
+		bitten[name] = strings.TrimSpace(said)
+	}
+	return bitten, nil
+}

@@ -1,0 +1,4 @@
+package main
+
+// T98 to T117.
+var accountBites = []bite{}

@@ -1,0 +1,4 @@
+package main
+
+// T60 to T78.
+var browserBites = []bite{}

@@ -1,0 +1,4 @@
+package main
+
+// T17 to T22.
+var forwardingBites = []bite{}

@@ -1,0 +1,4 @@
+package main
+
+// T42 to T59.
+var framingBites = []bite{}

@@ -1,0 +1,4 @@
+package main
+
+// T1 to T16.
+var identityBites = []bite{}

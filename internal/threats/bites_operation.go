@@ -1,0 +1,4 @@
+package main
+
+// T135 to T154.
+var operationBites = []bite{}

@@ -1,0 +1,4 @@
+package main
+
+// T23 to T41.
+var pathBites = []bite{}

@@ -1,0 +1,4 @@
+package main
+
+// T79 to T97.
+var tokenBites = []bite{}

@@ -1,0 +1,4 @@
+package main
+
+// T118 to T134.
+var transportBites = []bite{}
