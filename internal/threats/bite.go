@@ -11,8 +11,11 @@ import (
 	"time"
 )
 
-// longest a broken program may keep its tests busy.
-const longest = 4 * time.Minute
+// The longest a broken program may keep its tests busy, everyday and at full size.
+const (
+	longest     = 4 * time.Minute
+	longestFull = 15 * time.Minute
+)
 
 // biteAll breaks the program in each way whose words, file or tests match the
 // expression, and fails if a test does not notice.
@@ -54,16 +57,21 @@ func (b bite) run(root string) (missed []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	env := append(os.Environ(), "GOFLAGS=-overlay="+overlay, "GATEHOUSE_TEST_BINARY="+filepath.Join(dir, "gatehouse"))
+	timeout := longest
+	if b.full {
+		env, timeout = append(env, "GATEHOUSE_FULL=1"), longestFull
+	}
 	byDir := map[string][]string{}
 	for _, test := range b.tests {
 		pkg, name, _ := strings.Cut(test, " ")
 		byDir[pkg] = append(byDir[pkg], name)
 	}
 	for pkg, names := range byDir {
-		cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-tags=apps", "-timeout", longest.String(), //nolint:gosec // of the list
+		cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-tags=apps", "-timeout", timeout.String(), //nolint:gosec // of the list
 			"-run", "^("+strings.Join(names, "|")+")$", "./"+pkg)
 		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay, "GATEHOUSE_TEST_BINARY="+filepath.Join(dir, "gatehouse"))
+		cmd.Env = env
 		out, _ := cmd.CombinedOutput()
 		bitten, err := verdict(names, string(out))
 		if err != nil {

@@ -19,6 +19,7 @@ type bite struct {
 	old    string   // is there exactly once
 	new    string   // what stands there instead; compiles
 	tests  []string // "proxy TestT001_Name": the package's folder and the test, all of which fail
+	full   bool     // they notice at full size alone, and wait for it longer
 }
 
 // spared are tests named after a threat for which there is no bite, and why.
