@@ -36,7 +36,7 @@ func NewLogs(w io.Writer, format, level string) (*Logs, error) {
 	switch format {
 	case "json":
 		l.Log = slog.New(slog.NewJSONHandler(l.out, opts))
-		l.Access = slog.New(slog.NewJSONHandler(lazyOutput{l.out}, access))
+		l.Access = slog.New(newAccessJSON(lazyOutput{l.out}, access))
 	case "text":
 		l.Log = slog.New(slog.NewTextHandler(l.out, opts))
 		l.Access = slog.New(slog.NewTextHandler(lazyOutput{l.out}, access))

@@ -94,7 +94,13 @@ func TestErrSlowBodyIsATimeout(t *testing.T) {
 }
 
 func BenchmarkAccessLine(b *testing.B) {
-	l := slog.New(slog.NewJSONHandler(lazyOutput{&output{w: io.Discard}}, nil))
+	out := lazyOutput{&output{w: io.Discard}}
+	b.Run("ours", func(b *testing.B) { benchAccess(b, newAccessJSON(out, nil)) })
+	b.Run("slog", func(b *testing.B) { benchAccess(b, slog.NewJSONHandler(out, nil)) })
+}
+
+func benchAccess(b *testing.B, h slog.Handler) {
+	l := slog.New(h)
 	s := benchServer(b, Options{Access: l, Patience: Patience{}.withDefaults()})
 	w := &writer{}
 	r := request("198.51.100.9:1", true)
