@@ -231,7 +231,9 @@ func standBack(t *testing.T) (back func()) {
 		return func() {}
 	}
 	schedule(t, unix.SchedAttr{Policy: unix.SCHED_IDLE})
-	return func() { schedule(t, unix.SchedAttr{Policy: unix.SCHED_NORMAL}) }
+	back = func() { schedule(t, unix.SchedAttr{Policy: unix.SCHED_NORMAL}) }
+	t.Cleanup(back) // whatever ends the test, the next one has its turn
+	return back
 }
 
 // schedule gives every thread a policy; threads to come have their maker's.
