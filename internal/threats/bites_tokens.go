@@ -49,7 +49,7 @@ var tokenBites = []bite{
 		file:   "authn/token/verify.go",
 		old:    `return k.method.Verify(p.signed, p.signature, k.verify) == nil`,
 		new:    `_ = k.method.Verify(p.signed, p.signature, k.verify); return true`,
-		tests:  []string{"authn/token TestT080_WycheproofSignatures", "authn/token TestT080_WycheproofPrimitives", "authn/token TestT081_KidIsALookup"},
+		tests:  []string{"authn/token TestT080_WycheproofSignatures", "authn/token TestT080_WycheproofPrimitives"},
 	},
 	{
 		breaks: "a kid nobody knows stands for the key in use",
@@ -207,7 +207,7 @@ var tokenBites = []bite{
 		breaks: "a token that was seen before outlives its key",
 		file:   "authn/token/ring.go",
 		old:    `if old := r.keys.Swap(set); old != nil && lost(old, set) {`,
-		new:    `if old := r.keys.Swap(set); old != nil && lost(set, old) {`,
+		new:    `if old := r.keys.Swap(set); old == nil && lost(set, set) {`,
 		tests:  []string{"authn/token TestT090_RevokedKeyVerifiesNothing"},
 	},
 	{
