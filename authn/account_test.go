@@ -268,6 +268,7 @@ func TestT094_SignInLosesToAChangeMeanwhile(t *testing.T) {
 			name string
 			make func() error
 		}{
+			{"new password", func() error { _, err := w.admin.SetPassword(t.Context(), "ann@example.com", newPassword); return err }},
 			{"disabled", func() error { _, err := w.admin.SetDisabled(t.Context(), "ann@example.com", true); return err }},
 			{"deleted", func() error { _, err := w.admin.Delete(t.Context(), "ann@example.com"); return err }},
 		} {
@@ -342,7 +343,9 @@ func TestT110_ImportedHashesAreUpgraded(t *testing.T) {
 	})
 }
 
-func TestPurgeForgetsOnlyWhatIsOver(t *testing.T) {
+// What is revoked stays revoked for longer than any token it is for, and not
+// for ever (threat T089).
+func TestT089_RevocationsOutliveTheirTokens(t *testing.T) {
 	t.Parallel()
 	inWorld(t, "", func(t *testing.T, w *world) {
 		g := w.session(w.user("ann@example.com"))

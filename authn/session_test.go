@@ -2,6 +2,7 @@ package authn
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -287,6 +288,35 @@ func TestT094_RefreshOfADisabledUserEndsTheSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.dead("disabled", g)
+	})
+}
+
+// Of one second, what came before everything of a user was revoked is refused,
+// and what came afterwards is good (threat T090).
+func TestT090_OneSecondHoldsBothSidesOfARevocation(t *testing.T) {
+	t.Parallel()
+	inWorld(t, "", func(t *testing.T, w *world) { // where time stands still
+		u := w.user("ann@example.com")
+		for i := range 3 {
+			before := w.session(u)
+			if _, err := w.admin.SetGroups(t.Context(), "ann@example.com", []string{fmt.Sprint(i)}); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Mirror.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if u, err = w.admin.Find(t.Context(), "ann@example.com"); err != nil {
+				t.Fatal(err)
+			}
+			after := w.session(u)
+			if _, err := w.asks(false, bearerOf(before.Access)); !errors.Is(err, identity.ErrRejected) {
+				t.Errorf("%d: the token of before: %v", i, err)
+			}
+			if _, err := w.asks(false, bearerOf(after.Access)); err != nil {
+				t.Errorf("%d: the token of afterwards: %v", i, err)
+			}
+		}
 	})
 }
 

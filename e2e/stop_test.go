@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"database/sql"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -35,6 +37,7 @@ func TestT096_FG4_StoppedProcessAcceptsNothingRevokedMeanwhile(t *testing.T) {
 	g.Signal(syscall.SIGSTOP)
 	asleep := time.Duration(gatetest.Scale(3, 30)) * time.Second
 	woken := time.After(asleep)
+	revokeMany(t, g, 200_000) // which takes a while to read; the requests come first
 	g.Must("", "session", "revoke", gone.User.Sid)
 
 	// Requests pile up at the sleeping gateway and are the first it sees.
@@ -72,5 +75,22 @@ func TestT096_FG4_StoppedProcessAcceptsNothingRevokedMeanwhile(t *testing.T) {
 		if h.ended() {
 			t.Errorf("the bystander's %s ended", h.what)
 		}
+	}
+}
+
+// revokeMany adds sessions that nobody has to the list of a gate that stands
+// still.
+func revokeMany(t *testing.T, g *gatetest.Gate, n int) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", filepath.Join(g.Dir, "data", "gatehouse.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	now := time.Now()
+	if _, err := db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+		INSERT INTO revocations (kind, subject, generation, created_at, expires) SELECT 2, 'nobody' || i, 0, $2, $3 FROM n`, // 2 is a session
+		n, now.UnixMicro(), now.Add(time.Hour).UnixMicro()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -244,7 +244,13 @@ func TestT085_ClaimsAreExact(t *testing.T) {
 
 func TestT083_SizeIsLookedAtFirst(t *testing.T) {
 	r, _, _ := ring(t, "EdDSA")
-	refused(t, r, strings.Repeat("a", maxToken+1), "9 KiB")
+	named := func(n int) string {
+		return forge(t, r, goodHead, goodClaims(func(c map[string]any) { c["name"] = strings.Repeat("a", n) }))
+	}
+	if _, err := r.Verify(named(maxToken / 2)); err != nil {
+		t.Fatalf("the base case must pass: %v", err)
+	}
+	refused(t, r, named(maxToken), "over 8 KiB")
 	id := someone()
 	for range 200 {
 		id.Groups = append(id.Groups, "a-group-with-a-name")
