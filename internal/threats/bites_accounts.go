@@ -85,8 +85,7 @@ var accountBites = []bite{
 	{
 		breaks: "no password is looked at where there is no account",
 		file:   "authn/login.go", old: `err = s.Hasher.VerifyNone(ctx, pass)`, new: `err = nil`,
-		tests: []string{"e2e TestT104_TimesTellNothingAboutAccounts"},
-		full:  true,
+		tests: []string{"authn TestT104_EveryKindOfAccountCostsTheWork"},
 	},
 	{
 		breaks: "a check takes over the verdict of another one of the same password",
@@ -104,7 +103,7 @@ func (h *Hasher) VerifyNone(ctx context.Context, password string) error {
 		return u, false, &web.Error{Status: 403, Code: "disabled", Detail: "This account is disabled."}
 	}
 	if err != nil || u.PasswordHash == "" {`,
-		tests: []string{"authn TestT106_SignInAnswersTellNothing", "e2e TestT106_T107_AnswersTellNothingAboutAccounts"},
+		tests: []string{"authn TestT106_SignInAnswersTellNothing", "e2e TestT106_T107_AnswersTellNothingAboutAccounts", "e2e TestT104_TimesTellNothingAboutAccounts"},
 	},
 	{
 		breaks: "a token that never was is told from one that is over",
