@@ -3,6 +3,7 @@ package authn
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"sort"
 	"strings"
 	"testing"
@@ -52,6 +53,25 @@ func (w *world) accounts() []string {
 		}
 	}
 	return kinds
+}
+
+// A wrong password takes at least the memory of one hash of today, whatever
+// becomes of it (threat T104). No other test runs at the same time.
+func TestT104_EveryKindOfAccountCostsTheWork(t *testing.T) {
+	inWorld(t, "", func(t *testing.T, w *world) {
+		allocated := func() uint64 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return m.TotalAlloc
+		}
+		for _, email := range append(w.accounts(), "no address at all!!!") {
+			before := allocated()
+			w.want(email, w.login(email, "wrong"), 401, "invalid_credentials")
+			if took := (allocated() - before) >> 20; took < 19 {
+				t.Errorf("%s: %d MiB, want the 19 of a hash", email, took)
+			}
+		}
+	})
 }
 
 // Whoever has no account, and whoever has one of any kind, get the same bytes

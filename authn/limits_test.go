@@ -286,6 +286,10 @@ func TestT114_T115_NobodyIsLockedOut(t *testing.T) {
 			w.fail("ann@example.com")
 		}
 		w.want("the guesser", w.login("ann@example.com", annsPassword), 429, "rate_limited")
+		for i := range 60 { // more than all networks together have, and still nobody is refused
+			w.from = netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
+			w.fail("ann@example.com")
+		}
 		w.from = netip.MustParseAddr("192.0.2.1")
 		began := time.Now()
 		w.granted(w.login("ann@example.com", annsPassword), 200)

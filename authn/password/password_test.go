@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"gatehouse/config"
 )
 
@@ -61,6 +63,15 @@ func TestT110_OldHashesAreReplacedAndNothingIsCut(t *testing.T) {
 	}
 	if ok, _, _ := h.Verify(t.Context(), hash, long[:79]); ok {
 		t.Fatal("cut")
+	}
+	of72, err := bcrypt.GenerateFromPassword([]byte(long[:72]), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{72, 73, 80} { // bcrypt itself sees no more than 72
+		if ok, _, err := h.Verify(t.Context(), string(of72), long[:n]); ok != (n == 72) || err != nil {
+			t.Errorf("bcrypt of 72 bytes, asked about %d: %v %v", n, ok, err)
+		}
 	}
 	for _, bad := range []string{"$argon2id$v=19$m=9999999,t=2,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA", "$argon2id$v=19$m=19456,t=2,p=1x$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA", "pbkdf2_sha256$99999999$s$AA==", "$2a$31$x"} {
 		if Known(bad) {
