@@ -111,7 +111,7 @@ func (reference) bad(path string) bool {
 			return true
 		}
 	}
-	for range 10 {
+	for range 1 + 8 { // as it is, and under each of eight decodings
 		if refHostile(path) {
 			return true
 		}
