@@ -133,6 +133,9 @@ func TestT014_T015_T016_OneCredentialInItsPlace(t *testing.T) {
 	if a := c.Must(http.MethodGet, "/x", "", "Authorization: bEARER "+ann.AccessToken); a.StatusCode != 200 {
 		t.Errorf("a scheme has no case: %d", a.StatusCode)
 	}
+	if code := g.Stop(); code != 0 || !strings.Contains(g.Log(), `"path":"/x"`) { // access lines come late
+		t.Errorf("exit %d, and no line of a request:\n%s", code, g.Log())
+	}
 	for name, secret := range map[string]string{"access token": ann.AccessToken, "refresh token": ann.RefreshToken, "password": password} {
 		if strings.Contains(g.Log(), secret) {
 			t.Errorf("the log holds the %s", name)

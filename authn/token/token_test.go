@@ -377,6 +377,11 @@ func TestT010_AssertionIsNoCredential(t *testing.T) {
 	if !r.Ours(raw) {
 		t.Fatal("an assertion would be passed on")
 	}
+	// Not even one whose audience is the gateway itself.
+	if raw, err = r.Assertion(&id, r.cfg.Issuer); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, r, raw, "assertion for the gateway")
 }
 
 func TestOursIsLenient(t *testing.T) {
