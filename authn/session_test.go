@@ -353,7 +353,7 @@ func TestT097_LifetimesEnd(t *testing.T) {
 	})
 }
 
-func TestRefreshesAreLimited(t *testing.T) {
+func TestT102_RefreshesAreLimited(t *testing.T) {
 	t.Parallel()
 	inWorld(t, "limits: {refresh_session: 3/1m}", func(t *testing.T, w *world) {
 		g := w.session(w.user("ann@example.com"))

@@ -99,8 +99,8 @@ func (c *tally) only(t *testing.T, want ...string) {
 	}
 }
 
-// T100: a limited caller stays limited while a flood of other addresses passes
-// through both limits, the one in memory and the one in the store.
+// T100: a caller who is limited, for requests in memory and for sign-ins in the
+// store, stays so while a flood of other addresses passes through the first.
 func TestT100_AddressFloodFreesNobody(t *testing.T) {
 	t.Parallel()
 	up := gatetest.NewUpstream(t)

@@ -127,7 +127,7 @@ func verdict(names []string, out string) (map[string]string, error) {
 			continue
 		}
 		said := complaint.FindString(out[strings.Index(out, "--- FAIL: "+name+" "):])
-		bitten[name] = strings.TrimSpace(said)
+		bitten[name] = fmt.Sprintf("%.200s", strings.TrimSpace(said))
 	}
 	return bitten, nil
 }

@@ -68,6 +68,11 @@ var accountBites = []bite{
 		tests: []string{"authn TestT102_RegistrationsAreLimited", "e2e TestT102_RegistrationsAreLimitedAcrossRestarts"},
 	},
 	{
+		breaks: "a session may be refreshed as often as one likes",
+		file:   "authn/refresh.go", old: `[]store.Claim{s.refreshClaim(spent.Selector())}`, new: `nil`,
+		tests: []string{"authn TestT102_RefreshesAreLimited"},
+	},
+	{
 		breaks: "sign-ins are counted by the address as it was typed",
 		file:   "authn/login.go", old: `s.loginClaims(key, c)`, new: `s.loginClaims(email, c)`,
 		tests: []string{"authn TestT103_EverySpellingIsOneAccount", "e2e TestT103_T117_OneCounterForEverySpellingAndDoor"},
