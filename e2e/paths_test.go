@@ -90,7 +90,7 @@ func TestT023_T024_T025_T026_T027_T028_T029_T031_T035_NoSpellingReachesAnotherRu
 	for name, targets := range map[string]string{
 		"T23 dots":        `/static/../x /static/.. /static/./../x /static/../../x /./static/../x /static/a/../../x`,
 		"T24 encoded":     `/static/%2e%2e/x /static/.%2e/x /static%2f..%2fx /static/%2E%2E%2Fx /static/%252e%252e/x /static/%25252e%25252e/x /static%2finner /static/%69nner /%73tatic/inner /static%252finner`,
-		"T25 backslash":   `/static/..\x /static\..\x /static/..%5cx /static%5c..%5cx /static%5cinner /static%255cinner /\static`,
+		"T25 backslash":   `/static/..\x /static\..\x /static/a\..\..\x /static/\inner /static/..%5cx /static%5c..%5cx /static%5cinner /static%255cinner /\static`,
 		"T26 parameters":  `/static/..;/x /static/..;a=b/x /static/..%3b/x /static;x/inner /static/inner;x /static;/inner /static/;/inner /static/%3b/inner /static%3bx`,
 		"T27 slashes":     `//static /static//inner //static//inner /static///inner /static/%2finner`,
 		"T28 prefixes":    `/staticx /static.x /static..x /static../x /static%00/x /apix /apis`,

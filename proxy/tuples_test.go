@@ -109,7 +109,7 @@ func (h hostile) dots() string {
 }
 
 func (h hostile) tail() string {
-	return pick(h, ";", ";a=1", ";a/b", "%3b", "%3ba=1", "%253b", "?", "%3f", "%3fx", "%23", "%23x", "#", "%00", "%0d%0a", "%09", "%", "%z", "%zz", "%2", "%25", "%2525", "%u002f", "\x01", "\x7f", " ", "+", "\xff", "%ff", "%e2%84%aa", "\u212a", "%c0%af", "%e0%80%af", "~", "%41", "*", "@", ",", "&", "=", ":")
+	return pick(h, ";", ";a=1", ";a/b", "%3b", "%3ba=1", "%253b", "?", "%3f", "%3fx", "%23", "%23x", "%23/x", "%3f/x", "%2523", "%253f", "#", "%00", "%0d%0a", "%09", "%", "%z", "%zz", "%2", "%25", "%2525", "%u002f", "\x01", "\x7f", " ", "+", "\xff", "%ff", "%e2%84%aa", "\u212a", "%c0%af", "%e0%80%af", "~", "%41", "*", "@", ",", "&", "=", ":")
 }
 
 // letter writes c as it is, or in another spelling of it.
@@ -280,7 +280,8 @@ func runTuples(t *testing.T, seed uint64, n int) map[int]int {
 			r.Header.Set("Sec-Fetch-Site", "cross-site")
 		}
 		w := httptest.NewRecorder()
-		p.ServeHTTP(recorder{w, &web.Record{ID: "r", Client: c.as.client, Secure: true}}, r)
+		rec := &web.Record{ID: "r", Client: c.as.client, Secure: true}
+		p.ServeHTTP(recorder{w, rec}, r)
 		asked := up.take()
 		o := model.match(host, path, method)
 		want := model.status(o, method, c, crossSite, time.Now())
@@ -290,6 +291,10 @@ func runTuples(t *testing.T, seed uint64, n int) map[int]int {
 		counts[w.Code]++
 		if w.Code != want && !(method == "CONNECT" || method == "TRACE") || (asked != nil) != (want == 200) {
 			t.Errorf("%s %q for host %q as %q, cross-site %v: %d (app asked: %v), the reference says %d (%v)", method, target, host, c.headers, crossSite, w.Code, asked != nil, want, o)
+			return counts
+		}
+		if want != 405 && o.refusal == "" && rec.Route != cfg.Routes[o.route].Name {
+			t.Errorf("%s %q for host %q: route %q, the reference says %v", method, target, host, rec.Route, o)
 			return counts
 		}
 		if asked != nil && !forwardsWhatWasJudged(cfg, o, asked, target) {
