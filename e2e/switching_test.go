@@ -142,19 +142,17 @@ func TestT052_ExpectEndsAtTheGatewayAndDisturbsNobody(t *testing.T) {
 			t.Fatalf("%d %q %v, the app saw %q", a.Status, a.Body, a.Err, list.last())
 		}
 		_ = c.Close()
-		// The app answers without wanting the body, the rest of which the client then keeps.
-		for _, rest := range []string{"Transfer-Encoding: chunked\r\n\r\n", "Content-Length: 5\r\n\r\nh"} {
-			c = g.Raw1("open.test")
-			c.Say("POST /early HTTP/1.1\r\nHost: open.test\r\nExpect: 100-continue\r\n" + rest)
-			if a := c.Answer("POST"); a.Status != 417 || a.Body != "no" {
-				t.Fatalf("%d %q %v", a.Status, a.Body, a.Err)
-			}
-			c.Say(smuggled)
-			if a := c.Answer("GET"); a.Err == nil {
-				t.Fatalf("the connection went on with %d", a.Status)
-			}
-			_ = c.Close()
+		// The app answers without wanting the body, which the client then keeps.
+		c = g.Raw1("open.test")
+		c.Say("POST /early HTTP/1.1\r\nHost: open.test\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+		if a := c.Answer("POST"); a.Status != 417 || a.Body != "no" {
+			t.Fatalf("%d %q %v", a.Status, a.Body, a.Err)
 		}
+		c.Say(smuggled)
+		if a := c.Answer("GET"); a.Err == nil {
+			t.Fatalf("the connection went on with %d", a.Status)
+		}
+		_ = c.Close()
 		stillFine(t, g, list, "Expect")
 	}
 	for _, value := range []string{"other", "200-ok"} {
