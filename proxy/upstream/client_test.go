@@ -415,6 +415,32 @@ func TestFU4_AnAnswerThatComesInsteadOfReadingArrives(t *testing.T) {
 	}
 }
 
+// An answer that came before the body, as to an expectation, leaves a connection
+// on which the app still waits for that body.
+func TestT052_AConnectionThatIsOwedABodyIsNotKept(t *testing.T) {
+	a := newApp(t, func(a *app, c net.Conn, r *bufio.Reader, n int) {
+		if n == 1 {
+			_, _ = readLines(r)
+			_, _ = io.WriteString(c, "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
+			_, _ = io.Copy(io.Discard, r)
+			return
+		}
+		for a.request(r) != "" {
+			_, _ = io.WriteString(c, okAnswer)
+		}
+	})
+	g := a.group()
+	pr, pw := io.Pipe()
+	defer func() { _ = pw.Close() }()
+	if o := send(t, g, &Request{Method: "POST", Target: "/", Body: pr, ContentLength: -1}); o.status != 417 || o.body != "no" {
+		t.Fatalf("%d %q %v %v", o.status, o.body, o.err, o.cut)
+	}
+	if n := len(g.addrs[0].client.(*client).idle); n != 0 {
+		t.Fatalf("%d connections kept", n)
+	}
+	wantOK(t, get(t, g, "/"), "ok")
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
