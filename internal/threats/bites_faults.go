@@ -2,8 +2,8 @@ package main
 
 // The tests that are named after faults.
 var faultBites = []bite{
-	{breaks: "clients may take all the files there are",
-		file: "server/conns.go", old: `(int(rl.Cur)-64)/2`, new: `int(rl.Cur)-64`,
+	{breaks: "a place among the connections is never given back",
+		file: "server/conns.go", old: `			c.table.open.Add(-1)`, new: ``,
 		tests: []string{"e2e TestFG5_ShedsWhenFilesRunOut"}},
 	{breaks: "a password is hashed in 256 MiB",
 		file: "authn/password/work.go", old: `memoryKiB = 19 * 1024`, new: `memoryKiB = 256 * 1024`,
@@ -48,8 +48,13 @@ var faultBites = []bite{
 			return nil, x.failure("send request", x.sendErr)
 		}`,
 		tests: []string{"proxy/upstream TestFU4_AnAnswerThatComesInsteadOfReadingArrives"}},
-	{breaks: "a connection goes on behind a body that nobody read",
-		file: "proxy/body.go", old: `if x.r.ProtoMajor == 1 && x.unread() {`, new: `if x.r.ProtoMajor == 1 && !x.unread() {`,
+	{breaks: "an answer that does not wait for the whole upload is a broken one",
+		file: "proxy/forward.go", old: `	x.answer(resp, run)
+	return nil`, new: `	if x.unread() {
+		return upstreamError(errors.New("too early"))
+	}
+	x.answer(resp, run)
+	return nil`,
 		tests: []string{"e2e TestFU4_AnEarlyAnswerArrivesAndTheRestIsNoRequest"}},
 	{breaks: "an early answer ends the connection of all streams",
 		file: "proxy/body.go", old: `if x.r.ProtoMajor == 1 && x.unread() {`, new: `if x.unread() {`,
@@ -91,7 +96,7 @@ var faultBites = []bite{
 	{breaks: "without Redis nothing that is limited goes on",
 		file: "store/redisstore/fallback.go", old: `return s.local.Take(ctx, now, s.share(claims)...)`, new: `return store.Decision{Refused: -1}, err`,
 		tests: []string{"e2e TestFR_RedisMayDie"}},
-	{breaks: "sessions that ended are passed over",
-		file: "authn/revoked/mirror.go", old: `m.lists[store.KindSession].has(id.Session) || `, new: ``,
+	{breaks: "of the list only the entries of users are taken",
+		file: "authn/revoked/poll.go", old: `if int(e.Kind) >= len(m.lists) ||`, new: `if e.Kind != store.KindUser ||`,
 		tests: []string{"e2e TestFM1_RevocationReachesAllInstances"}},
 }
