@@ -146,6 +146,9 @@ func TestT146_ThreeAnswersNeverMix(t *testing.T) {
 		if own := a.Header.Get("Gatehouse-Response") != ""; own == (want.status == 200) {
 			t.Errorf("GET %s: Gatehouse-Response %q on a %d", want.path, a.Header.Get("Gatehouse-Response"), a.StatusCode)
 		}
+		if names := a.Header.Get("WWW-Authenticate") != ""; names != (want.status == 401) {
+			t.Errorf("GET %s: WWW-Authenticate %q on a %d", want.path, a.Header.Get("WWW-Authenticate"), a.StatusCode)
+		}
 		if want.status >= 400 {
 			var problem struct {
 				Status    int    `json:"status"`

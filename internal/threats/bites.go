@@ -22,12 +22,12 @@ type bite struct {
 	full   bool     // they notice at full size alone, and wait for it longer
 }
 
-// spared are tests named after a threat for which there is no bite, and why.
+// spared are tests named after a threat or a fault for which there is no bite, and why.
 var spared = map[string]string{}
 
-// bites holds them in the order of threats.txt.
+// bites holds them in the order of threats.txt, and those of faults last.
 func bites() []bite {
-	return slices.Concat(identityBites, forwardingBites, pathBites, framingBites, browserBites, tokenBites, accountBites, transportBites, operationBites)
+	return slices.Concat(identityBites, forwardingBites, pathBites, framingBites, browserBites, tokenBites, accountBites, transportBites, operationBites, faultBites)
 }
 
 // path is where the file of b is.
@@ -51,7 +51,7 @@ func (b bite) broken(root string) (string, error) {
 }
 
 // check holds the list of bites against the tests there are: no bite for a
-// test that does not exist, and no test of a threat without one.
+// test that does not exist, and no test of a threat or a fault without one.
 func check(root string) error {
 	found, err := find(root)
 	if err != nil {

@@ -73,10 +73,14 @@ type proof struct{ dir, name string }
 var (
 	number = regexp.MustCompile(`T(\d{3})(?:_|$)`)
 	titled = regexp.MustCompile(`^(?:Test|Fuzz)(?:T\d{3}(?:_|$))+`)
+	faulty = regexp.MustCompile(`^TestF[A-Z]\d*_`)
 )
 
+// ofFaults stands where the number of a threat would.
+const ofFaults = -1
+
 // find reads the names of all test functions below root, whatever their build
-// tags.
+// tags. Those named after faults are under ofFaults.
 func find(root string) (map[int][]proof, error) {
 	found := map[int][]proof{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -126,6 +130,9 @@ func tests(root, path string, found map[int][]proof) error {
 			}
 			found[n] = append(found[n], proof{filepath.ToSlash(dir), fn.Name.Name})
 		}
+		if faulty.MatchString(fn.Name.Name) {
+			found[ofFaults] = append(found[ofFaults], proof{filepath.ToSlash(dir), fn.Name.Name})
+		}
 	}
 	return nil
 }
@@ -159,7 +166,7 @@ func rewrite(root, text string) (string, error) {
 		return "", err
 	}
 	for _, n := range slices.Sorted(maps.Keys(found)) {
-		if n < 1 || n > len(all) {
+		if n != ofFaults && (n < 1 || n > len(all)) {
 			return "", fmt.Errorf("%s names T%d, which does not exist", found[n][0].name, n)
 		}
 	}
