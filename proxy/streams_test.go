@@ -3,9 +3,11 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -130,8 +132,12 @@ func TestT134_EventStreamsFlowAndEnd(t *testing.T) {
 		t.Fatalf("%q %v", got, err)
 	}
 	g.Streams().CloseSession("sid-a")
-	if rest, err := io.ReadAll(resp.Body); err == nil {
+	rest, err := io.ReadAll(resp.Body)
+	if err == nil {
 		t.Errorf("the stream ended as if whole: %q", rest)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the stream goes on")
 	}
 }
 
