@@ -85,7 +85,7 @@ func TestT123_TurnsAreShort(t *testing.T) {
 	_ = c.Close()
 	c.takeTurn() // of a read that was under way
 	g.allTurnsFree(10 * time.Second)
-	c = &conn{table: g.conns}
+	c = &conn{table: g.conns, Conn: closedConn{}, kind: new(atomic.Int64)}
 	c.takeTurn()
 	g.conns.mu.Lock()
 	g.conns.conns[c] = struct{}{}
