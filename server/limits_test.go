@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"gatehouse/web"
 )
@@ -364,14 +362,8 @@ func TestT125_StreamsPerConnection(t *testing.T) {
 		})
 	})
 	f, _ := g.dialFrames()
-	var head bytes.Buffer
-	enc := hpack.NewEncoder(&head)
 	for i := range 101 {
-		head.Reset()
-		for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}} {
-			_ = enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // a bytes.Buffer
-		}
-		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+		openStream(f, i)
 	}
 	for range 100 {
 		<-entered
