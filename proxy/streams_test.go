@@ -142,13 +142,16 @@ func TestT134_EventStreamsFlowAndEnd(t *testing.T) {
 }
 
 func TestT132_SessionEndAndIdle(t *testing.T) {
-	for name, edit := range map[string]func(*config.Config, *identity.Identity){
-		"session end": func(_ *config.Config, id *identity.Identity) { id.SessionEnds = time.Now().Add(50 * time.Millisecond) },
-		"idle":        func(c *config.Config, _ *identity.Identity) { c.Routes[0].Timeout.Idle = 50 * time.Millisecond },
+	for name, end := range map[string]struct {
+		edit func(*config.Config, *identity.Identity)
+		code byte
+	}{
+		"session end": {func(_ *config.Config, id *identity.Identity) { id.SessionEnds = time.Now().Add(50 * time.Millisecond) }, 0xF0},
+		"idle":        {func(c *config.Config, _ *identity.Identity) { c.Routes[0].Timeout.Idle = 50 * time.Millisecond }, 0xE9},
 	} {
 		g := newGate(t, say(switching), nil)
 		cfg := g.config()
-		edit(cfg, g.auth.users["alice"])
+		end.edit(cfg, g.auth.users["alice"])
 		if err := g.Load(cfg); err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +159,7 @@ func TestT132_SessionEndAndIdle(t *testing.T) {
 		if resp.StatusCode != 101 {
 			t.Fatal(resp.StatusCode)
 		}
-		if rest, _ := io.ReadAll(br); len(rest) != 4 {
+		if rest, _ := io.ReadAll(br); string(rest) != string([]byte{0x88, 2, 3, end.code}) {
 			t.Errorf("%s: the client got % x", name, rest)
 		}
 	}

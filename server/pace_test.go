@@ -154,7 +154,7 @@ func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
 	}
 	for name, act := range map[string]func() error{
 		"an upload":                 func() error { return send(t.Context(), "/", bytes.NewReader(make([]byte, 4<<20))) },
-		"an upload in small pieces": func() error { return send(t.Context(), "/", pieces(500, 0)) },
+		"an upload in small pieces": func() error { return send(t.Context(), "/", pieces(600, time.Millisecond)) },
 		"a conversation":            func() error { return send(t.Context(), "/echo", pieces(300, time.Millisecond)) },
 		"a page that is left while it loads": func() error {
 			ctx, leave := context.WithCancel(t.Context())
