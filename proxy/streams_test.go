@@ -94,10 +94,11 @@ func TestT132_T133_SocketsEnd(t *testing.T) {
 		"everything": {func(g *gate) { g.Streams().CloseAll(1001) }, 0xE9},
 	} {
 		g := newGate(t, say(switching), nil)
-		_, br, resp := g.dialSocket(aliceBearer)
+		conn, br, resp := g.dialSocket(aliceBearer)
 		if resp.StatusCode != 101 {
 			t.Fatal(resp.StatusCode)
 		}
+		_ = conn.SetDeadline(time.Now().Add(3 * time.Second)) // sooner than for idling
 		g.Streams().CloseUser("sub-alice", 3) // its own generation is good
 		g.Streams().CloseSession("sid-b")
 		g.Streams().CloseKey("kid-b")
@@ -131,6 +132,7 @@ func TestT134_EventStreamsFlowAndEnd(t *testing.T) {
 	if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != "data: 1\n\n" {
 		t.Fatalf("%q %v", got, err)
 	}
+	_ = c.SetDeadline(time.Now().Add(3 * time.Second)) // sooner than for idling
 	g.Streams().CloseSession("sid-a")
 	rest, err := io.ReadAll(resp.Body)
 	if err == nil {
