@@ -99,7 +99,7 @@ func TestT132_T133_SocketsEnd(t *testing.T) {
 			t.Fatal(resp.StatusCode)
 		}
 		_ = conn.SetDeadline(time.Now().Add(3 * time.Second)) // sooner than for idling
-		g.Streams().CloseUser("sub-alice", 3) // its own generation is good
+		g.Streams().CloseUser("sub-alice", 3)                 // its own generation is good
 		g.Streams().CloseSession("sid-b")
 		g.Streams().CloseKey("kid-b")
 		c.end(g)
