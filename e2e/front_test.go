@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -155,23 +157,42 @@ func TestT120_T144_T145_HeadersOfEveryAnswer(t *testing.T) {
 func TestT122_RequestForAnotherCertificatesHost(t *testing.T) {
 	t.Parallel()
 	up := gatetest.NewUpstream(t)
-	g := gatetest.Start(t, appRoute(up.URL()))
-	c := g.Client("app.test", true)
-	req, err := http.NewRequest(http.MethodGet, "https://app.test/", nil)
-	if err != nil {
+	g := gatetest.New(t, "tls: {certificates: [{cert_file: gate.crt, key_file: gate.key}, {cert_file: other/gate.crt, key_file: other/gate.key}]}\n"+
+		appRoute(up.URL())+"  - {name: other, host: other.test, upstream: \""+up.URL()+"\", access: public}\n")
+	newCert(t, g.Dir)
+	other := filepath.Join(g.Dir, "other")
+	if err := os.Mkdir(other, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	req.Host = "unlisted.test"
-	resp, err := c.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusMisdirectedRequest {
-		t.Errorf("another host on this connection: %d, want 421", resp.StatusCode)
-	}
-	if up.Last() != "" {
-		t.Errorf("the app saw:\n%s", up.Last())
+	newCert(t, other, "other.test")
+	g.Run()
+	for _, http2 := range []bool{false, true} {
+		c := &http.Transport{DialContext: g.Dial, ForceAttemptHTTP2: http2, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // its names are the question
+		defer c.CloseIdleConnections()
+		for _, x := range []struct {
+			opened, asked string
+			status        int
+		}{
+			{"other.test", "other.test", 200}, {"open.test", "other.test", 421}, {"other.test", "open.test", 200}, {"app.test", "open.test", 200}, {"app.test", "unlisted.test", 421},
+		} {
+			up.Forget()
+			req, err := http.NewRequest(http.MethodGet, "https://"+x.opened+"/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = x.asked
+			resp, err := c.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != x.status {
+				t.Errorf("%s on a connection for %s, http2 %v: %d, want %d", x.asked, x.opened, http2, resp.StatusCode, x.status)
+			}
+			if seen := up.Last(); (seen != "") != (x.status == 200) {
+				t.Errorf("%s on a connection for %s, http2 %v: the app saw %q", x.asked, x.opened, http2, seen)
+			}
+		}
 	}
 }
 

@@ -167,8 +167,14 @@ func TestT132_ManySocketsCloseForThoseWhoLeave(t *testing.T) {
 	cfg := socketConfig(g)
 	tokens := make([]gatetest.Tokens, users)
 	each(users, 4, func(i int) {
-		tokens[i], _ = post(c, "/_auth/register", map[string]string{"email": fmt.Sprintf("user%d@example.com", i), "password": password})
+		var status int
+		if tokens[i], status = post(c, "/_auth/register", map[string]string{"email": fmt.Sprintf("user%d@example.com", i), "password": password}); status != http.StatusCreated {
+			t.Errorf("register: %d", status)
+		}
 	})
+	if t.Failed() {
+		return
+	}
 	sockets := make([][]*held, users)
 	for i, tok := range tokens {
 		for range 10 {

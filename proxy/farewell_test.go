@@ -118,6 +118,15 @@ func TestT132_StalledSocketEnds(t *testing.T) {
 	if _, _, resp := g.dialSocket(aliceBearer); resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(resp.StatusCode)
 	}
+	stalls(t, &sent)
+	g.Streams().CloseSession("sid-a")
+	<-flood
+	eventually(t, "the exchange is over", func() bool { return g.Streams().Len() == 0 })
+}
+
+// stalls waits until nothing more of what is counted fits in.
+func stalls(t *testing.T, sent *atomic.Int64) {
+	t.Helper()
 	last := int64(-1)
 	eventually(t, "nothing fits in any more", func() bool {
 		time.Sleep(20 * time.Millisecond)
@@ -125,9 +134,6 @@ func TestT132_StalledSocketEnds(t *testing.T) {
 		last = sent.Load()
 		return last > 0 && last == before
 	})
-	g.Streams().CloseSession("sid-a")
-	<-flood
-	eventually(t, "the exchange is over", func() bool { return g.Streams().Len() == 0 })
 }
 
 // An upload whose client says nothing more ends too: with 401 for the client,
@@ -171,9 +177,14 @@ func TestT134_PollAndStalledDownloadEnd(t *testing.T) {
 		t.Errorf("the poll got %d", got)
 	}
 
+	var sent atomic.Int64
 	g = newGate(t, func(_ string, c net.Conn) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: "+strconv.Itoa(1<<30)+"\r\n\r\n")
-		_, _ = io.CopyN(c, zeros{}, 1<<30)
+		for chunk := make([]byte, 1<<16); sent.Load() < 1<<14; sent.Add(1) {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
 	}, nil)
 	c, err := net.Dial("tcp", g.addr)
 	if err != nil {
@@ -184,13 +195,10 @@ func TestT134_PollAndStalledDownloadEnd(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
+	stalls(t, &sent)
 	g.Streams().CloseSession("sid-a")
 	eventually(t, "the download is over", func() bool { return g.Streams().Len() == 0 })
 }
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -3,9 +3,11 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,11 +94,12 @@ func TestT132_T133_SocketsEnd(t *testing.T) {
 		"everything": {func(g *gate) { g.Streams().CloseAll(1001) }, 0xE9},
 	} {
 		g := newGate(t, say(switching), nil)
-		_, br, resp := g.dialSocket(aliceBearer)
+		conn, br, resp := g.dialSocket(aliceBearer)
 		if resp.StatusCode != 101 {
 			t.Fatal(resp.StatusCode)
 		}
-		g.Streams().CloseUser("sub-alice", 3) // its own generation is good
+		_ = conn.SetDeadline(time.Now().Add(3 * time.Second)) // sooner than for idling
+		g.Streams().CloseUser("sub-alice", 3)                 // its own generation is good
 		g.Streams().CloseSession("sid-b")
 		g.Streams().CloseKey("kid-b")
 		c.end(g)
@@ -129,20 +132,28 @@ func TestT134_EventStreamsFlowAndEnd(t *testing.T) {
 	if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != "data: 1\n\n" {
 		t.Fatalf("%q %v", got, err)
 	}
+	_ = c.SetDeadline(time.Now().Add(3 * time.Second)) // sooner than for idling
 	g.Streams().CloseSession("sid-a")
-	if rest, err := io.ReadAll(resp.Body); err == nil {
+	rest, err := io.ReadAll(resp.Body)
+	if err == nil {
 		t.Errorf("the stream ended as if whole: %q", rest)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the stream goes on")
 	}
 }
 
 func TestT132_SessionEndAndIdle(t *testing.T) {
-	for name, edit := range map[string]func(*config.Config, *identity.Identity){
-		"session end": func(_ *config.Config, id *identity.Identity) { id.SessionEnds = time.Now().Add(50 * time.Millisecond) },
-		"idle":        func(c *config.Config, _ *identity.Identity) { c.Routes[0].Timeout.Idle = 50 * time.Millisecond },
+	for name, end := range map[string]struct {
+		edit func(*config.Config, *identity.Identity)
+		code byte
+	}{
+		"session end": {func(_ *config.Config, id *identity.Identity) { id.SessionEnds = time.Now().Add(50 * time.Millisecond) }, 0xF0},
+		"idle":        {func(c *config.Config, _ *identity.Identity) { c.Routes[0].Timeout.Idle = 50 * time.Millisecond }, 0xE9},
 	} {
 		g := newGate(t, say(switching), nil)
 		cfg := g.config()
-		edit(cfg, g.auth.users["alice"])
+		end.edit(cfg, g.auth.users["alice"])
 		if err := g.Load(cfg); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +161,7 @@ func TestT132_SessionEndAndIdle(t *testing.T) {
 		if resp.StatusCode != 101 {
 			t.Fatal(resp.StatusCode)
 		}
-		if rest, _ := io.ReadAll(br); len(rest) != 4 {
+		if rest, _ := io.ReadAll(br); string(rest) != string([]byte{0x88, 2, 3, end.code}) {
 			t.Errorf("%s: the client got % x", name, rest)
 		}
 	}

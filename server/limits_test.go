@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/http2"
 
 	"gatehouse/web"
 )
@@ -112,6 +113,18 @@ func (s *stallingReader) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
+// soon is what comes of a handler whose client makes no progress.
+func soon(t *testing.T, ended <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(15 * time.Second):
+		t.Fatal("the handler still waits for its client")
+		return nil
+	}
+}
+
 func TestT123_SlowBody(t *testing.T) {
 	got := make(chan error, 1)
 	g := start(t, func(o *Options) {
@@ -146,7 +159,7 @@ func TestT123_SlowBody(t *testing.T) {
 			_ = resp.Body.Close()
 			answer <- resp.Status
 		}()
-		err = <-got
+		err = soon(t, got)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("the handler read %v", err)
 		}
@@ -161,7 +174,7 @@ func TestT123_SlowBody(t *testing.T) {
 	t.Run("a client that goes on sending reads the answer", func(t *testing.T) {
 		c := g.raw(testHost)
 		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 1000\r\n\r\nabc")
-		<-got
+		_ = soon(t, got)
 		_, _ = io.WriteString(c, "defgh")
 		_ = c.SetReadDeadline(time.Now().Add(15 * time.Second))
 		text, err := io.ReadAll(c)
@@ -272,7 +285,7 @@ func TestT123_SlowReader(t *testing.T) {
 	t.Run("h1", func(t *testing.T) {
 		c := g.raw(testHost)
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n")
-		if err := <-ended; err == nil {
+		if err := soon(t, ended); err == nil {
 			t.Error("no error")
 		}
 	})
@@ -283,7 +296,7 @@ func TestT123_SlowReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if err := <-ended; err == nil {
+		if err := soon(t, ended); err == nil {
 			t.Error("no error")
 		}
 	})
@@ -348,28 +361,25 @@ func TestT125_StreamsPerConnection(t *testing.T) {
 			}
 		})
 	})
-	c := g.client(true)
-	done := make(chan error, 101)
-	for range 101 {
-		go func() {
-			resp, err := c.Get("https://" + testHost + "/")
-			if err == nil {
-				err = resp.Body.Close()
-			}
-			done <- err
-		}()
+	f, _ := g.dialFrames()
+	for i := range 101 {
+		openStream(f, i)
 	}
 	for range 100 {
 		<-entered
 	}
-	if got := g.conns.open.Load(); got < 1 {
-		t.Errorf("%d connections", got)
+	select {
+	case <-entered:
+		t.Fatal("101 streams of one connection are served at a time")
+	case <-time.After(100 * time.Millisecond):
 	}
+	until(t, f, func(got http2.Frame) bool {
+		r, ok := got.(*http2.RSTStreamFrame)
+		return ok && r.StreamID == 201 && r.ErrCode == http2.ErrCodeRefusedStream
+	})
 	close(release)
-	for range 101 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+	for range 100 {
+		until(t, f, func(got http2.Frame) bool { return got.Header().Flags.Has(http2.FlagDataEndStream) })
 	}
 }
 

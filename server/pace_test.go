@@ -33,6 +33,16 @@ func (g *gate) dialFrames() (*http2.Framer, net.Conn) {
 	return f, c
 }
 
+// openStream asks for a page on the client's i-th stream.
+func openStream(f *http2.Framer, i int) {
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}} {
+		_ = enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // a bytes.Buffer
+	}
+	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+}
+
 // until reads frames up to one that is wanted.
 func until(t *testing.T, f *http2.Framer, wanted func(http2.Frame) bool) {
 	t.Helper()
@@ -87,14 +97,8 @@ func TestT125_FramesOfNoUseAreSlowedDown(t *testing.T) {
 	if took := time.Since(began); took < paceStep*paceWait {
 		t.Errorf("%v reads waited, %v in all", g.paced(), took)
 	}
-	var head bytes.Buffer
-	enc := hpack.NewEncoder(&head)
 	for i := range 2 * paceCredit / paceServed {
-		head.Reset()
-		for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}} {
-			_ = enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // a bytes.Buffer
-		}
-		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+		openStream(f, i)
 		until(t, f, func(f http2.Frame) bool { return f.Header().Flags.Has(http2.FlagDataEndStream) })
 	}
 	before := g.paced()
@@ -128,7 +132,7 @@ func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
 					}
 				}
 			default:
-				_, _ = io.Copy(w, r.Body)
+				_, _ = io.Copy(io.Discard, r.Body)
 				_, _ = io.WriteString(w, strings.Repeat("x", 256<<10))
 			}
 		})
@@ -150,7 +154,7 @@ func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
 	}
 	for name, act := range map[string]func() error{
 		"an upload":                 func() error { return send(t.Context(), "/", bytes.NewReader(make([]byte, 4<<20))) },
-		"an upload in small pieces": func() error { return send(t.Context(), "/", pieces(500, 0)) },
+		"an upload in small pieces": func() error { return send(t.Context(), "/", pieces(600, time.Millisecond)) },
 		"a conversation":            func() error { return send(t.Context(), "/echo", pieces(300, time.Millisecond)) },
 		"a page that is left while it loads": func() error {
 			ctx, leave := context.WithCancel(t.Context())

@@ -42,12 +42,12 @@ func TestT123_HandshakesTakeTurns(t *testing.T) {
 			_ = c.Close()
 		}
 	}
-	g.allTurnsFree()
+	g.allTurnsFree(10 * time.Second)
 }
 
-func (g *gate) allTurnsFree() {
+func (g *gate) allTurnsFree(soon time.Duration) {
 	g.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(g.conns.turns.free) > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(soon); len(g.conns.turns.free) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("%d turns were not given back", len(g.conns.turns.free))
 		}
@@ -79,18 +79,18 @@ func TestT123_TurnsAreShort(t *testing.T) {
 			_, _ = io.WriteString(c, text)
 			<-entered
 		}
-		g.allTurnsFree()
+		g.allTurnsFree(turnLasts / 2) // before the sweep
 	}
 	c := &conn{table: g.conns, Conn: closedConn{}, kind: new(atomic.Int64)}
 	_ = c.Close()
 	c.takeTurn() // of a read that was under way
-	g.allTurnsFree()
-	c = &conn{table: g.conns}
+	g.allTurnsFree(10 * time.Second)
+	c = &conn{table: g.conns, Conn: closedConn{}, kind: new(atomic.Int64)}
 	c.takeTurn()
 	g.conns.mu.Lock()
 	g.conns.conns[c] = struct{}{}
 	g.conns.mu.Unlock()
-	g.allTurnsFree()
+	g.allTurnsFree(10 * time.Second)
 	g.conns.mu.Lock()
 	delete(g.conns.conns, c)
 	g.conns.mu.Unlock()
