@@ -200,6 +200,6 @@ func render(all []threat, found map[int][]proof) string {
 		}
 		_, _ = fmt.Fprintf(&rows, "| T%d | %s | %s | %s |\n", t.number, does, strings.Join(names, "<br>"), status)
 	}
-	_, _ = fmt.Fprintf(&b, "\n%d threats: %d tested, %d not applicable, %d without a test. Tests in `e2e` run the production binary.\n", len(all), tested, not, len(all)-tested-not)
+	_, _ = fmt.Fprintf(&b, "\n%d threats: %d tested, %d not applicable, %d without a test. Tests in `e2e` run the production binary.\nEach test was seen to fail: `make bite` breaks the program in %d ways, one after another, and wants the tests named for each to notice.\n", len(all), tested, not, len(all)-tested-not, len(bites()))
 	return b.String() + rows.String() + "\n"
 }
