@@ -99,8 +99,11 @@ func (b bite) overlay(root, dir string) (string, error) {
 	if err := os.WriteFile(broken, []byte(text), 0o600); err != nil {
 		return "", err
 	}
-	path, err := filepath.Abs(b.path(root))
+	path, err := b.path(root)
 	if err != nil {
+		return "", err
+	}
+	if path, err = filepath.Abs(path); err != nil {
 		return "", err
 	}
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {path: broken}})

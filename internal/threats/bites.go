@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // bite is one way to break the program, and the tests that have to notice. A
@@ -30,17 +31,29 @@ func bites() []bite {
 	return slices.Concat(identityBites, forwardingBites, pathBites, framingBites, browserBites, tokenBites, accountBites, transportBites, operationBites, faultBites)
 }
 
+// goroot is where Go's library is.
+var goroot = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
 // path is where the file of b is.
-func (b bite) path(root string) string {
-	if std, ok := strings.CutPrefix(b.file, "std:"); ok {
-		return filepath.Join(runtime.GOROOT(), "src", std)
+func (b bite) path(root string) (string, error) {
+	std, ok := strings.CutPrefix(b.file, "std:")
+	if !ok {
+		return filepath.Join(root, b.file), nil
 	}
-	return filepath.Join(root, b.file)
+	dir, err := goroot()
+	return filepath.Join(dir, "src", std), err
 }
 
 // broken returns the file's text with the break in it.
 func (b bite) broken(root string) (string, error) {
-	text, err := os.ReadFile(b.path(root))
+	path, err := b.path(root)
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}

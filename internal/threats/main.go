@@ -6,6 +6,7 @@ package main
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 )
@@ -35,5 +36,5 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "bite":
 		return biteAll(args[1])
 	}
-	return fmt.Errorf(usage)
+	return errors.New(usage)
 }
