@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/internal/gatetest"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -55,7 +56,7 @@ func startPebble(t *testing.T, bin string, httpPort, tlsPort int) *pebble {
 	t.Helper()
 	dir := t.TempDir()
 	pool := loopbackPair(t, dir)
-	listen, manage := freeAddr(t), freeAddr(t)
+	listen, manage := gatetest.FreeAddr(t), gatetest.FreeAddr(t)
 	cfg, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": listen, "managementListenAddress": manage, "certificate": filepath.Join(dir, "tls.crt"), "privateKey": filepath.Join(dir, "tls.key"),
 		"httpPort": httpPort, "tlsPort": tlsPort, "keyAlgorithm": "ecdsa", "retryAfter": map[string]int{"authz": 1, "order": 1},
@@ -138,16 +139,6 @@ func loopbackPair(t *testing.T, dir string) *x509.CertPool {
 	return pool
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // loopbackDNS answers every question for an address with 127.0.0.1. It speaks
 // TCP, as the authority does to a resolver it is told of.
 func loopbackDNS(t *testing.T) string {
@@ -212,10 +203,10 @@ func TestACMEAgainstARealAuthority(t *testing.T) {
 	bin := buildPebble(t)
 	for _, challenge := range []string{"tls-alpn-01", "http-01"} {
 		t.Run(challenge, func(t *testing.T) {
-			https, plain := freeAddr(t), freeAddr(t)
+			https, plain := gatetest.FreeAddr(t), gatetest.FreeAddr(t)
 			httpPort, tlsPort := port(t, plain), port(t, https)
 			if challenge == "http-01" {
-				tlsPort = port(t, freeAddr(t)) // nobody answers there
+				tlsPort = port(t, gatetest.FreeAddr(t)) // nobody answers there
 			}
 			ca := startPebble(t, bin, httpPort, tlsPort)
 			g := start(t, func(o *Options) {

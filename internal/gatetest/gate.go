@@ -290,17 +290,6 @@ func (g *Gate) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, network, g.HTTPS)
 }
 
-// FreeAddr returns a loopback address nobody listens on.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 type syncBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -11,6 +11,8 @@ import (
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+
+	"gatehouse/internal/gatetest"
 )
 
 // Fault stands between a program and a server, and makes the way bad.
@@ -28,7 +30,7 @@ func Between(t testing.TB, addr string) *Fault {
 	t.Helper()
 	silence()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.New(io.Discard))
-	f := &Fault{Addr: freeAddr(t), t: t}
+	f := &Fault{Addr: gatetest.FreeAddr(t), t: t}
 	f.proxy = toxiproxy.NewProxy(server, "fault", f.Addr, addr)
 	if err := f.proxy.Start(); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"gatehouse/internal/gatetest"
 )
 
 const missing = "%s is not installed; make test installs what the tests start"
@@ -58,7 +60,7 @@ func newPostgres(t testing.TB) *Postgres {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Postgres{t: t, Addr: freeAddr(t), bin: filepath.Dir(found[len(found)-1]), dir: filepath.Join(dir, "data"), serial: new(atomic.Int64)}
+	p := &Postgres{t: t, Addr: gatetest.FreeAddr(t), bin: filepath.Dir(found[len(found)-1]), dir: filepath.Join(dir, "data"), serial: new(atomic.Int64)}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	t.Cleanup(p.Kill)
 	if os.Getuid() == 0 { // the server refuses to run as root
@@ -219,15 +221,4 @@ func (p *Postgres) Promote() {
 	if err := p.Exec("SELECT pg_promote(true, 30)"); err != nil {
 		p.t.Fatal(err)
 	}
-}
-
-// freeAddr returns a loopback address nobody listens on.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

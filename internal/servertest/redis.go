@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"gatehouse/internal/gatetest"
 )
 
 // Redis is one redis-server process.
@@ -41,7 +43,7 @@ func newRedis(t testing.TB, args ...string) *Redis {
 	if err != nil {
 		t.Fatalf(missing, "redis-server")
 	}
-	r := &Redis{t: t, Addr: freeAddr(t), bin: bin, dir: t.TempDir(), args: args}
+	r := &Redis{t: t, Addr: gatetest.FreeAddr(t), bin: bin, dir: t.TempDir(), args: args}
 	t.Cleanup(r.Kill)
 	return r
 }
@@ -128,7 +130,7 @@ func StartRedisCluster(t testing.TB) []*Redis {
 	var nodes []*Redis
 	for range 3 {
 		r := newRedis(t, "--cluster-enabled", "yes", "--cluster-config-file", filepath.Join(t.TempDir(), "nodes.conf"), "--cluster-node-timeout", "2000")
-		_, port, _ := net.SplitHostPort(freeAddr(t))
+		_, port, _ := net.SplitHostPort(gatetest.FreeAddr(t))
 		r.args = append(r.args, "--cluster-port", port)
 		r.Run()
 		nodes, args = append(nodes, r), append(args, r.Addr)
