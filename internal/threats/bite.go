@@ -70,23 +70,32 @@ func (b bite) run(root string) (missed []string, err error) {
 	for pkg, names := range byDir {
 		cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-tags=apps", "-timeout", timeout.String(), //nolint:gosec // of the list
 			"-run", "^("+strings.Join(names, "|")+")$", "./"+pkg)
-		cmd.Dir = root
-		cmd.Env = env
-		out, _ := cmd.CombinedOutput()
-		bitten, err := verdict(names, string(out))
+		cmd.Dir, cmd.Env = root, env
+		out, _ := cmd.CombinedOutput() // which says how it ended
+		passed, err := report(pkg, names, string(out))
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range names {
-			if said, ok := bitten[name]; ok {
-				fmt.Printf("  %s %s\n    %s\n", pkg, name, said)
-			} else {
-				fmt.Printf("  %s %s did not notice\n", pkg, name)
-				missed = append(missed, pkg+" "+name)
-			}
-		}
+		missed = append(missed, passed...)
 	}
 	return missed, nil
+}
+
+// report prints what became of each test, and returns those that passed.
+func report(pkg string, names []string, out string) (passed []string, err error) {
+	bitten, err := verdict(names, out)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if said, ok := bitten[name]; ok {
+			fmt.Printf("  %s %s\n    %s\n", pkg, name, said)
+			continue
+		}
+		fmt.Printf("  %s %s did not notice\n", pkg, name)
+		passed = append(passed, pkg+" "+name)
+	}
+	return passed, nil
 }
 
 // overlay writes the broken file and the list that puts it in its place.
@@ -118,8 +127,8 @@ func (b bite) overlay(root, dir string) (string, error) {
 var complaint = regexp.MustCompile(`(?m)^\s+\w+\.go:\d+: .*`)
 
 // verdict reads what go test printed: the tests that failed, with the first
-// thing that was said. A broken program that does not compile, or takes the
-// whole test process with it, is no bite.
+// thing that was said, which may be a log line. A program that does not compile,
+// or a run in which nothing was judged, is no bite.
 func verdict(names []string, out string) (map[string]string, error) {
 	if strings.Contains(out, "[build failed]") || strings.Contains(out, "build gatehouse:") || !strings.Contains(out, "--- FAIL") && !strings.Contains(out, "\nok ") && !strings.HasPrefix(out, "ok ") {
 		return nil, fmt.Errorf("the tests did not run:\n%s", out)

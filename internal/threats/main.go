@@ -16,7 +16,7 @@ var threats string
 
 const (
 	page  = "docs/security.md"
-	usage = "usage: threats table | threats bite [regexp]"
+	usage = "usage: threats table | threats bite REGEXP"
 )
 
 func main() {
@@ -31,8 +31,6 @@ func run(args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "table":
 		return writeTable()
-	case len(args) == 1 && args[0] == "bite":
-		return biteAll("")
 	case len(args) == 2 && args[0] == "bite":
 		return biteAll(args[1])
 	}
