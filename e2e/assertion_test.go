@@ -99,7 +99,7 @@ func TestT009_GroupsReachTheAppWithoutANewLogin(t *testing.T) {
 	}
 	changed := time.Now()
 	g.Must("", "user", "set-groups", "bob@example.com", "late,new")
-	within(t, "the old token is refused", func() bool { return c.Status("/", bob.AccessToken) == 401 })
+	within(t, "the old token is refused", func() bool { return c.Refused("/", bob.AccessToken) })
 	if took := time.Since(changed); took > 5*time.Second {
 		t.Errorf("the change took %v", took)
 	}

@@ -92,7 +92,7 @@ func failOver(t *testing.T, end func(*trio)) {
 	}
 	signOut(t, clients[0], next.AccessToken, 204)
 	for _, cl := range clients {
-		within(t, "a logout on the new primary reaches all", func() bool { return cl.Status("/", next.AccessToken) == 401 })
+		within(t, "a logout on the new primary reaches all", func() bool { return cl.Refused("/", next.AccessToken) })
 	}
 	tr.end(t, "failover")
 	for i, b := range browsers {

@@ -204,7 +204,7 @@ func TestT154_AnAddressAgainIsSomebodyNew(t *testing.T) {
 	}
 	g.Must("", "user", "delete", "ann@example.com")
 	g.AddUser("ANN@example.com", password)
-	within(t, "the token of the deleted account is refused", func() bool { return c.Status("/", old.AccessToken) == 401 })
+	within(t, "the token of the deleted account is refused", func() bool { return c.Refused("/", old.AccessToken) })
 	if a := c.JSON("/_auth/refresh", map[string]string{"refresh_token": old.RefreshToken}, nil); a.StatusCode != 401 {
 		t.Errorf("the refresh token of before: %d", a.StatusCode)
 	}

@@ -173,7 +173,7 @@ func TestUserCommandsReachARunningGateway(t *testing.T) {
 		t.Fatalf("before the group change: %d", got)
 	}
 	g.Must("", "user", "set-groups", "dora@example.com", "admins")
-	within(t, "the old token is refused", func() bool { return c.Status("/", first.AccessToken) == 401 })
+	within(t, "the old token is refused", func() bool { return c.Refused("/", first.AccessToken) })
 	var next gatetest.Tokens
 	if a := c.JSON("/_auth/refresh", map[string]string{"refresh_token": first.RefreshToken}, &next); a.StatusCode != 200 {
 		t.Fatalf("refresh after a group change: %d %s", a.StatusCode, a.Text)
@@ -182,7 +182,7 @@ func TestUserCommandsReachARunningGateway(t *testing.T) {
 		t.Errorf("after the group change: %d", got)
 	}
 	g.Must("", "user", "disable", "DORA@example.com")
-	within(t, "the disabled user is refused", func() bool { return c.Status("/", next.AccessToken) == 401 })
+	within(t, "the disabled user is refused", func() bool { return c.Refused("/", next.AccessToken) })
 	if a := c.JSON("/_auth/refresh", map[string]string{"refresh_token": next.RefreshToken}, nil); a.StatusCode != 401 {
 		t.Errorf("refresh of a disabled user: %d", a.StatusCode)
 	}

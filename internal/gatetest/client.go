@@ -149,3 +149,10 @@ func (c *Client) Status(path, token string) int {
 	}
 	return c.Must(http.MethodGet, path, "", Bearer(token)).StatusCode
 }
+
+// Refused reports whether a token is refused. A request that was let in before
+// is cut when its token ends, and does not count.
+func (c *Client) Refused(path, token string) bool {
+	a, err := c.Send(http.MethodGet, path, "", Bearer(token))
+	return err == nil && a.StatusCode == http.StatusUnauthorized
+}
