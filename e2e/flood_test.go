@@ -48,7 +48,7 @@ func TestT113_PasswordFloodLeavesTheProxyAlone(t *testing.T) {
 	trusting(t, g)
 	g.Run()
 	answers := newTally()
-	withstand(t, g, func(ctx context.Context) {
+	withstandAgain(t, g, func(ctx context.Context) {
 		var wg sync.WaitGroup
 		for worker := range 16 {
 			c := g.Client("app.test", true)
@@ -164,7 +164,7 @@ func TestT083_T112_HugeCredentialsAreCheap(t *testing.T) {
 		return fmt.Sprintf(`{"email":"a@example.com","password":%q}`, strings.Repeat("x", length))
 	}
 	long, longer := body(15<<10), body(1<<20)
-	withstand(t, g, func(ctx context.Context) {
+	withstandAgain(t, g, func(ctx context.Context) {
 		c := &rawClient{t: t, g: g}
 		for i := 0; i < gatetest.Scale(5, 4000) && ctx.Err() == nil; i++ {
 			for _, h := range []string{gatetest.Bearer(token), "Cookie: __Host-gatehouse=" + token, "Cookie: __Host-gatehouse-refresh=ghr_" + token} {

@@ -138,7 +138,7 @@ func TestT125_RapidReset(t *testing.T) {
 	up := gatetest.NewUpstream(t)
 	g := gatetest.Start(t, floods(t, up.URL()))
 	var n atomic.Int64
-	withstand(t, g, func(ctx context.Context) {
+	withstandAgain(t, g, func(ctx context.Context) {
 		attackers(toItsEnd(ctx), t, g, 4, func(c *rawH2) {
 			if n.Add(1)%2 == 0 {
 				c.resetFifties(gatetest.Scale(40, 4000))
@@ -165,7 +165,7 @@ func TestT125_ContinuationFlood(t *testing.T) {
 	const most = 16 << 20 // what the sockets hold besides is the system's
 	var mu sync.Mutex
 	var ended []int
-	withstand(t, g, func(ctx context.Context) {
+	withstandAgain(t, g, func(ctx context.Context) {
 		attackers(toItsEnd(ctx), t, g, 4, func(c *rawH2) {
 			go c.discard()
 			sent := 0
@@ -203,7 +203,7 @@ func TestT125_PingAndSettingsFlood(t *testing.T) {
 		_ = out.WriteSettings()
 	}
 	var kept atomic.Int64
-	withstand(t, g, func(ctx context.Context) {
+	withstandAgain(t, g, func(ctx context.Context) {
 		attackers(toItsEnd(ctx), t, g, 4, func(c *rawH2) {
 			_ = c.conn.SetWriteDeadline(time.Now().Add(time.Minute))
 			var err error
@@ -233,7 +233,7 @@ func TestT125_StreamsNobodyReads(t *testing.T) {
 	})
 	g := gatetest.Start(t, floods(t, up.URL()))
 	refused := newTally()
-	withstand(t, g, func(ctx context.Context) {
+	withstandAgain(t, g, func(ctx context.Context) {
 		attackers(ctx, t, g, gatetest.Scale(2, 20), func(c *rawH2) {
 			for i := range 150 {
 				if c.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: c.get("/big"), EndHeaders: true, EndStream: true}) != nil {
