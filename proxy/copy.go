@@ -12,10 +12,12 @@ import (
 )
 
 // Sizes of what is copied at a time. Over HTTP/2 one client may have a hundred
-// answers waiting until it reads them.
+// answers waiting until it reads them; one that has taken streamTaken of an
+// answer does read.
 const (
 	copyBuffer   = 64 << 10
-	streamBuffer = 32 << 10
+	streamBuffer = 16 << 10
+	streamTaken  = 256 << 10
 )
 
 // newBuffers pools buffers of one size.
@@ -23,16 +25,39 @@ func newBuffers(size int) *sync.Pool {
 	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 }
 
+// copying is the buffer of one answer.
+type copying struct {
+	p     *Proxy
+	pool  *sync.Pool
+	buf   *[]byte
+	moved int
+}
+
+func (p *Proxy) newCopying(http2 bool) copying {
+	c := copying{p: p, pool: p.buffers}
+	if http2 {
+		c.pool = p.short
+	}
+	c.buf = c.pool.Get().(*[]byte)
+	return c
+}
+
+// took books what the client took of the answer, with a larger buffer for more.
+func (c *copying) took(n int) {
+	if c.moved += n; c.moved >= streamTaken && c.pool == c.p.short {
+		c.done()
+		c.pool = c.p.buffers
+		c.buf = c.pool.Get().(*[]byte)
+	}
+}
+
+func (c *copying) done() { c.pool.Put(c.buf) }
+
 // copyBody streams the answer. When its length is unknown every read is
 // flushed, so that events arrive as they happen.
 func (x *exchange) copyBody(resp *http.Response, run *run) error {
-	pool := x.p.buffers
-	if x.r.ProtoMajor >= 2 {
-		pool = x.p.short
-	}
-	pooled := pool.Get().(*[]byte)
-	defer pool.Put(pooled)
-	buf := *pooled
+	c := x.p.newCopying(x.r.ProtoMajor >= 2)
+	defer c.done()
 	live := resp.ContentLength < 0
 	var rc *http.ResponseController
 	if live {
@@ -44,12 +69,13 @@ func (x *exchange) copyBody(resp *http.Response, run *run) error {
 		}
 	}
 	for {
-		n, err := resp.Body.Read(buf)
+		n, err := resp.Body.Read(*c.buf)
 		run.progress()
 		if n > 0 {
-			if _, werr := x.w.Write(buf[:n]); werr != nil {
+			if _, werr := x.w.Write((*c.buf)[:n]); werr != nil {
 				return fmt.Errorf("write to client: %w", werr)
 			}
+			c.took(n)
 			if live {
 				if ferr := flush(rc); ferr != nil {
 					return ferr

@@ -12,12 +12,11 @@ import (
 	"time"
 )
 
-// conn is one connection to an app: a buffered side each way, and deadlines
+// conn is one connection to an app: a buffered side to read from, and deadlines
 // that move with every byte.
 type conn struct {
 	net.Conn
 	r     *bufio.Reader
-	w     *bufio.Writer
 	since time.Time // idle since
 	once  sync.Once
 	got   bool // a byte came since the request was sent
@@ -46,7 +45,6 @@ func newConn(c net.Conn, patience time.Duration) *conn {
 		cn.raw, _ = sys.SyscallConn() // nil for a connection that is closed already, which will say so
 	}
 	cn.r = bufio.NewReaderSize(readSide{cn}, 16<<10)
-	cn.w = bufio.NewWriterSize(writeSide{cn}, 16<<10)
 	return cn
 }
 

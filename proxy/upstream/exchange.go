@@ -1,12 +1,14 @@
 package upstream
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -22,17 +24,36 @@ type exchange struct {
 	conn   *conn
 	req    *Request
 	stop   func() bool
+	w      *bufio.Writer // of the connection, from writers; nil once all is sent
 
 	sent    chan struct{} // closed when the body was written, or writing it failed; nil without one
 	sendErr error         // valid once sent is closed
 }
 
+// writers are lent for as long as a request is sent: nearly all of its time an
+// exchange waits for its answer, and a kept connection for its next one.
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 16<<10) }}
+
+func (x *exchange) borrowWriter() {
+	x.w = writers.Get().(*bufio.Writer)
+	x.w.Reset(writeSide{x.conn})
+}
+
+func (x *exchange) returnWriter() {
+	x.w.Reset(nil)
+	writers.Put(x.w)
+	x.w = nil
+}
+
 func (x *exchange) run() (*http.Response, error) {
 	x.conn.got = false
+	x.borrowWriter()
 	if err := x.writeHead(); err != nil {
+		x.returnWriter()
 		return nil, x.failure("send request", err)
 	}
 	if x.req.Body == nil {
+		x.returnWriter()
 		x.conn.awaitHead(time.Now().Add(x.client.timeout.ResponseHeader))
 	} else {
 		x.conn.awaitHead(time.Now().Add(24 * time.Hour)) // counted from the end of the request
@@ -80,7 +101,7 @@ func (x *exchange) writeHead() error {
 	if !httpguts.ValidHeaderFieldName(r.Method) || !plainTarget(r.Target) || !httpguts.ValidHostHeader(host) || r.Upgrade != "" && r.Body != nil {
 		return errBadRequest
 	}
-	head := x.conn.w.AvailableBuffer() // usually all of it; the head is copied nowhere then
+	head := x.w.AvailableBuffer() // usually all of it; the head is copied nowhere then
 	head = append(append(append(append(head, r.Method...), ' '), r.Target...), " HTTP/1.1\r\nHost: "...)
 	head = append(append(head, host...), "\r\n"...)
 	for name, values := range r.Header {
@@ -97,13 +118,13 @@ func (x *exchange) writeHead() error {
 			head = append(append(append(append(head, name...), ": "...), v...), "\r\n"...)
 		}
 	}
-	if _, err := x.conn.w.Write(append(head, x.framing()...)); err != nil {
+	if _, err := x.w.Write(append(head, x.framing()...)); err != nil {
 		return err
 	}
 	if r.Body != nil && r.ContentLength >= 0 {
 		return nil // flushed with the first bytes of the body
 	}
-	return x.conn.w.Flush() // a body of unknown length may be one half of a conversation
+	return x.w.Flush() // a body of unknown length may be one half of a conversation
 }
 
 func (x *exchange) framing() string {
@@ -138,9 +159,10 @@ var errBody = errors.New("read request body")
 // it when the handler has returned.
 func (x *exchange) writeBody() {
 	defer close(x.sent)
+	defer x.returnWriter()
 	x.sendErr = x.copyBody()
 	if x.sendErr == nil {
-		x.sendErr = x.conn.w.Flush()
+		x.sendErr = x.w.Flush()
 	}
 	switch {
 	case x.sendErr == nil:
@@ -172,7 +194,7 @@ func (x *exchange) copyBody() error {
 		case errors.Is(err, io.EOF) && !chunked && left > 0:
 			return fmt.Errorf("%w: %w", errBody, io.ErrUnexpectedEOF)
 		case errors.Is(err, io.EOF) && chunked:
-			_, err = x.conn.w.WriteString("0\r\n\r\n")
+			_, err = x.w.WriteString("0\r\n\r\n")
 			return err
 		case errors.Is(err, io.EOF):
 			return nil
@@ -183,7 +205,7 @@ func (x *exchange) copyBody() error {
 }
 
 func (x *exchange) writeChunk(p []byte, chunked bool) error {
-	w := x.conn.w
+	w := x.w
 	if chunked {
 		w.WriteString(strconv.FormatInt(int64(len(p)), 16) + "\r\n")
 	}
