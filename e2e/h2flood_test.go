@@ -66,6 +66,19 @@ func (c *rawH2) fields(fields ...hpack.HeaderField) []byte {
 // discard reads what the server says until the connection ends.
 func (c *rawH2) discard() { _, _ = io.Copy(io.Discard, c.conn) }
 
+// goodbye reads until the server says why it ends the connection.
+func (c *rawH2) goodbye() (code string, said bool) {
+	for {
+		f, err := c.ReadFrame()
+		if err != nil {
+			return "", false
+		}
+		if bye, ok := f.(*http2.GoAwayFrame); ok {
+			return bye.ErrCode.String(), true
+		}
+	}
+}
+
 // attackers runs one attack on n connections at a time, each until the gate has
 // ended it or it has done its share; at full size they come again.
 func attackers(ctx context.Context, t *testing.T, g *gatetest.Gate, n int, attack func(c *rawH2)) {
@@ -165,9 +178,14 @@ func TestT125_ContinuationFlood(t *testing.T) {
 	const most = 16 << 20 // what the sockets hold besides is the system's
 	var mu sync.Mutex
 	var ended []int
+	said := newTally()
 	withstandAgain(t, g, func(ctx context.Context) {
 		attackers(toItsEnd(ctx), t, g, 4, func(c *rawH2) {
-			go c.discard()
+			go func() {
+				if code, ok := c.goodbye(); ok {
+					said.add(code)
+				}
+			}()
 			sent := 0
 			defer func() {
 				mu.Lock()
@@ -183,6 +201,7 @@ func TestT125_ContinuationFlood(t *testing.T) {
 			}
 		})
 	})
+	said.only(t, "PROTOCOL_ERROR")
 	for _, n := range ended {
 		if n > most {
 			t.Errorf("%d MiB of one header block were read", n>>20)

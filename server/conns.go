@@ -162,7 +162,7 @@ type conn struct {
 func (c *conn) Read(p []byte) (int, error) {
 	c.endTurn()
 	n, err := c.Conn.Read(p)
-	if wait := c.pace.read(); wait > 0 {
+	if wait := c.pace.read(n); wait > 0 {
 		c.table.paced.Inc()
 		time.Sleep(wait)
 	}
@@ -185,7 +185,6 @@ func (c *conn) send(p []byte) (int, error) {
 	c.writing.Store(c.table.tick.Load())
 	n, err := c.Conn.Write(p)
 	c.writing.Store(0)
-	c.pace.sent(n)
 	return n, err
 }
 

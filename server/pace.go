@@ -8,48 +8,62 @@ import (
 
 // A client can keep an HTTP/2 connection busy with frames that ask for nothing
 // or are taken back: pings, settings, requests that are reset (threat T125,
-// CVE-2019-9512, CVE-2023-44487). What it sends has to be worth something: a
-// read from the connection costs one, and what comes of it pays for many. Who
+// CVE-2019-9512, CVE-2019-9515, CVE-2023-44487). What it sends has to be worth
+// something: a read from the connection costs one and as much again for each
+// KiB, since sixty pings fit into one, and what comes of it pays for many. Who
 // is deeper in debt than a client that wants something ever gets has each
 // further read wait, the longer the deeper, and nobody else waits with it.
 const (
-	paceCredit = 448                  // what a page of 100 requests owes whose user leaves at once, and some
-	paceStep   = 64                   // of debt beyond it, for each of which a read waits longer by
-	paceWait   = 5 * time.Millisecond // this
-	paceWorst  = paceCredit + 20*paceStep
-	paceSaved  = 256 // that can be paid in advance
+	paceFirst  = 64                                 // what a new connection may owe: a handshake and the largest head
+	paceOpened = 4                                  // and for each request it makes so much more, since its user may leave,
+	paceCredit = paceFirst + 100*paceOpened         // up to a page of 100 requests
+	paceStep   = 16                                 // of debt beyond it, for each of which a read waits longer by
+	paceWait   = 5 * time.Millisecond               // this
+	paceDeep   = 20 * paceStep                      // beyond it, no debt grows
+	paceSaved  = 1<<20/paceBytes + 1<<20/(16<<10)*4 // that can be paid in advance: an app that stalls leaves 1 MiB of a body unread
 
 	paceReset  = 2       // what a request costs that its client took back, in reads
-	paceServed = 8       // what one pays for that was answered
+	paceServed = 16      // what one pays for that was answered
 	paceMoved  = 2       // and a piece of a body that somebody read or wrote,
-	paceBytes  = 1 << 10 // and each so many bytes of it
+	paceBytes  = 1 << 10 // and each so many bytes of an answer, and twice as much of a request
 	paceSecond = 16      // and a second that passed
 )
 
 // pace is the account of one connection. It is safe for concurrent use; what
 // concurrent changes lose of it does not matter.
 type pace struct {
-	debt atomic.Int64
-	off  atomic.Bool // HTTP/1: one request after another
+	debt   atomic.Int64
+	earned atomic.Int64 // credit beyond that of a new connection
+	off    atomic.Bool  // HTTP/1: one request after another
 }
 
-// read takes the price of a read, and says how long to wait for what is owed.
-func (p *pace) read() time.Duration {
+// read takes the price of a read of n bytes, and says how long to wait for what
+// is owed.
+func (p *pace) read(n int) time.Duration {
 	if p.off.Load() {
 		return 0
 	}
-	over := p.owe(1) - paceCredit
+	over := p.owe(1+int64(n)/paceBytes) - p.credit()
 	if over <= 0 {
 		return 0
 	}
 	return paceWait + paceWait*time.Duration(over)/paceStep
 }
 
+func (p *pace) credit() int64 { return paceFirst + p.earned.Load() }
+
+// opened books a request that was made, whatever comes of it.
+func (p *pace) opened() {
+	if p.earned.Load() < paceCredit-paceFirst {
+		p.earned.Add(paceOpened)
+	}
+}
+
 func (p *pace) owe(reads int64) int64 {
 	debt := p.debt.Add(reads)
-	if debt > paceWorst {
-		p.debt.Store(paceWorst)
-		return paceWorst
+	if most := p.credit() + paceDeep; debt > most {
+		p.debt.Store(most)
+		return most
 	}
 	return debt
 }
@@ -63,16 +77,12 @@ func (p *pace) pay(reads int64) {
 // received books a piece of a request body.
 func (p *pace) received(n int) {
 	if n > 0 {
-		p.pay(paceMoved + int64(n)/paceBytes)
+		p.pay(paceMoved + 2*int64(n)/paceBytes)
 	}
 }
 
-// sent books bytes that went out, of answers nearly all.
-func (p *pace) sent(n int) {
-	if n >= paceBytes {
-		p.pay(int64(n) / paceBytes)
-	}
-}
+// answered books a piece of an answer.
+func (p *pace) answered(n int) { p.pay(paceMoved + int64(n)/paceBytes) }
 
 // passed is called once a second.
 func (p *pace) passed() {

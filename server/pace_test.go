@@ -73,42 +73,69 @@ func (g *gate) paced() float64 {
 	return 0
 }
 
+// ping sends pings together, and waits for the answer to the last.
+func ping(t *testing.T, f *http2.Framer, c net.Conn, n int) {
+	t.Helper()
+	var all bytes.Buffer
+	out := http2.NewFramer(&all, nil)
+	for i := range n {
+		_ = out.WritePing(false, [8]byte{byte(i >> 8), byte(i)}) // a bytes.Buffer
+	}
+	if _, err := all.WriteTo(c); err != nil {
+		t.Fatal(err)
+	}
+	last := [8]byte{byte((n - 1) >> 8), byte(n - 1)}
+	until(t, f, func(f http2.Frame) bool { p, ok := f.(*http2.PingFrame); return ok && p.IsAck() && p.Data == last })
+}
+
 // T125: frames that ask for nothing, one after another, slow their own
-// connection down, more and more; what comes of use pays it back.
+// connection down, more and more; what comes of use pays it back, and earns
+// some patience.
 func TestT125_FramesOfNoUseAreSlowedDown(t *testing.T) {
 	g := start(t, nil)
-	f, _ := g.dialFrames()
-	ping := func() {
-		_ = f.WritePing(false, [8]byte{})
-		until(t, f, func(f http2.Frame) bool { p, ok := f.(*http2.PingFrame); return ok && p.IsAck() })
+	f, c := g.dialFrames()
+	few := func(n int) {
+		t.Helper()
+		before := g.paced()
+		for range n {
+			ping(t, f, c, 1)
+		}
+		if n := g.paced() - before; n != 0 {
+			t.Errorf("%v reads waited, of few", n)
+		}
 	}
-	for range paceCredit / 2 {
-		ping()
-	}
-	if n := g.paced(); n != 0 {
-		t.Errorf("%v reads waited, of few", n)
-	}
+	few(paceFirst / 2)
+	const many = 20
 	began := time.Now()
-	for n := 0; g.paced() < paceStep; n++ {
-		if ping(); n > 50*paceCredit {
+	for n := 0; g.paced() < many; n++ {
+		if ping(t, f, c, 1); n > 50*paceCredit {
 			t.Fatalf("%v reads of %d waited", g.paced(), n)
 		}
 	}
-	if took := time.Since(began); took < paceStep*paceWait {
+	if took := time.Since(began); took < many*paceWait {
 		t.Errorf("%v reads waited, %v in all", g.paced(), took)
 	}
 	for i := range 2 * paceCredit / paceServed {
 		openStream(f, i)
 		until(t, f, func(f http2.Frame) bool { return f.Header().Flags.Has(http2.FlagDataEndStream) })
 	}
-	before := g.paced()
-	ping()
-	if g.paced() != before {
-		t.Error("who makes requests still waits")
+	few(paceFirst + paceOpened)
+}
+
+// T125: a thousand pings fit into one read, which costs as much as many.
+func TestT125_FramesAreWeighed(t *testing.T) {
+	g := start(t, nil)
+	f, c := g.dialFrames()
+	for n := 0; g.paced() == 0; n++ {
+		if n > 2*paceFirst/16 {
+			t.Fatalf("no wait after %d KiB of pings", 16*n)
+		}
+		ping(t, f, c, 16<<10/17)
 	}
 }
 
-// T125: no client that wants something waits, whatever it does much of.
+// T125: no client that wants something waits, whatever it does much of. What a
+// first upload sends ahead of the app may wait a moment, and no more of it.
 func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
 	hold := make(chan struct{})
 	g := start(t, func(o *Options) {
@@ -153,7 +180,6 @@ func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
 		return err
 	}
 	for name, act := range map[string]func() error{
-		"an upload":                 func() error { return send(t.Context(), "/", bytes.NewReader(make([]byte, 4<<20))) },
 		"an upload in small pieces": func() error { return send(t.Context(), "/", pieces(600, time.Millisecond)) },
 		"a conversation":            func() error { return send(t.Context(), "/echo", pieces(300, time.Millisecond)) },
 		"a page that is left while it loads": func() error {
@@ -186,6 +212,20 @@ func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
 		if n := g.paced(); n != 0 {
 			t.Fatalf("%s: %v reads waited", name, n)
 		}
+	}
+	c.CloseIdleConnections()
+	for range 2 {
+		if err := send(t.Context(), "/", bytes.NewReader(make([]byte, 4<<20))); err != nil {
+			t.Errorf("an upload: %v", err)
+		}
+	}
+	const ahead = 1 << 20 / (4 << 10) // reads of the window of a connection
+	if n := g.paced(); n > ahead {
+		t.Errorf("an upload: %v reads waited", n)
+	}
+	before := g.paced()
+	if err := send(t.Context(), "/", bytes.NewReader(make([]byte, 4<<20))); err != nil || g.paced() != before {
+		t.Errorf("a further upload: %v, %v reads waited", err, g.paced()-before)
 	}
 }
 

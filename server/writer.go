@@ -37,7 +37,9 @@ func (w *writer) on(c *conn, r *http.Request) {
 	if w.conn = c; c == nil {
 		return
 	}
-	w.paced = r.ProtoMajor >= 2
+	if w.paced = r.ProtoMajor >= 2; w.paced {
+		c.pace.opened()
+	}
 	if !c.known.Load() {
 		c.known.Store(true)
 		c.endTurn()
@@ -89,7 +91,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.writeBody(p)
 	w.bytes += int64(n)
 	if w.paced {
-		w.conn.pace.pay(paceMoved)
+		w.conn.pace.answered(n)
 	}
 	return n, err
 }
