@@ -30,13 +30,11 @@ type rawH2 struct {
 
 func dialH2(ctx context.Context, t *testing.T, g *gatetest.Gate) (*rawH2, error) {
 	t.Helper()
-	cfg := g.TLSConfig()
-	cfg.ServerName, cfg.NextProtos = "open.test", []string{"h2"}
 	raw, err := g.Dial(ctx, "tcp", "")
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, cfg)
+	conn := tls.Client(raw, attackerTLS("h2"))
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())

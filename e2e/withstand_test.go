@@ -99,19 +99,12 @@ func (s *siege) flood(most time.Duration, attack func(ctx context.Context)) (dur
 	}()
 	for began := time.Now(); len(during) < s.requests || gatetest.Full() && !ended(over) && time.Since(began) < most; {
 		during = append(during, s.healthy.ask(s.t, 10)...)
-		s.weigh()
 	}
 	stop()
 	<-over
 	back()
-	s.weigh()
+	s.peak = int64(memory(s.t, s.g, "VmHWM")+hashing(s.t, s.g)) << 10
 	return during
-}
-
-// weigh notes the memory of the gate and its hasher.
-func (s *siege) weigh() {
-	s.t.Helper()
-	s.peak = max(s.peak, resident(s.t, s.g)+int64(hashing(s.t, s.g))<<10)
 }
 
 func (s *siege) recovers(peace []time.Duration) {
