@@ -251,19 +251,21 @@ func TestT125_StreamsNobodyReads(t *testing.T) {
 	g := gatetest.Start(t, floods(t, up.URL()))
 	refused := newTally()
 	withstandAgain(t, g, func(ctx context.Context) {
-		attackers(ctx, t, g, gatetest.Scale(2, 20), func(c *rawH2) {
+		attackers(toItsEnd(ctx), t, g, gatetest.Scale(2, 20), func(c *rawH2) {
+			_ = c.conn.SetDeadline(time.Now().Add(time.Minute))
 			for i := range 150 {
 				if c.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: c.get("/big"), EndHeaders: true, EndStream: true}) != nil {
 					return
 				}
 			}
-			for ctx.Err() == nil {
+			for {
 				f, err := c.ReadFrame()
 				if err != nil {
 					return
 				}
 				if r, ok := f.(*http2.RSTStreamFrame); ok {
 					refused.add(r.ErrCode.String())
+					context.AfterFunc(ctx, func() { _ = c.conn.Close() }) // the flood is over, now or later
 				}
 			}
 		})

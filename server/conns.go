@@ -162,7 +162,12 @@ type conn struct {
 func (c *conn) Read(p []byte) (int, error) {
 	c.endTurn()
 	n, err := c.Conn.Read(p)
-	if wait := c.pace.read(n); wait > 0 {
+	wait, enough := c.pace.read(n)
+	if enough != nil {
+		_ = c.Close() // whoever reads from it hears why
+		return 0, enough
+	}
+	if wait > 0 {
 		c.table.paced.Inc()
 		time.Sleep(wait)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -12,14 +13,16 @@ import (
 // something: a read from the connection costs one and as much again for each
 // KiB, since sixty pings fit into one, and what comes of it pays for many. Who
 // is deeper in debt than a client that wants something ever gets has each
-// further read wait, the longer the deeper, and nobody else waits with it.
+// further read wait, the longer the deeper, and nobody else waits with it. Who
+// goes on like that is shown the door.
 const (
 	paceFirst  = 64                                 // what a new connection may owe: a handshake and the largest head
 	paceOpened = 4                                  // and for each request it makes so much more, since its user may leave,
 	paceCredit = paceFirst + 100*paceOpened         // up to a page of 100 requests
 	paceStep   = 16                                 // of debt beyond it, for each of which a read waits longer by
 	paceWait   = 5 * time.Millisecond               // this
-	paceDeep   = 20 * paceStep                      // beyond it, no debt grows
+	paceDeep   = 20 * paceStep                      // beyond it, no debt grows;
+	paceEnough = 50                                 // reads in a row that had to wait for more than half of that end it
 	paceSaved  = 1<<20/paceBytes + 1<<20/(16<<10)*4 // that can be paid in advance: an app that stalls leaves 1 MiB of a body unread
 
 	paceReset  = 2       // what a request costs that its client took back, in reads
@@ -34,20 +37,29 @@ const (
 type pace struct {
 	debt   atomic.Int64
 	earned atomic.Int64 // credit beyond that of a new connection
+	deep   atomic.Int64 // reads in a row in deep debt
 	off    atomic.Bool  // HTTP/1: one request after another
 }
 
+var errPaced = errors.New("the client sends much and wants little")
+
 // read takes the price of a read of n bytes, and says how long to wait for what
-// is owed.
-func (p *pace) read(n int) time.Duration {
+// is owed, or that it is enough.
+func (p *pace) read(n int) (time.Duration, error) {
 	if p.off.Load() {
-		return 0
+		return 0, nil
 	}
 	over := p.owe(1+int64(n)/paceBytes) - p.credit()
-	if over <= 0 {
-		return 0
+	switch {
+	case over <= paceDeep/2:
+		p.deep.Store(0)
+	case p.deep.Add(1) > paceEnough:
+		return 0, errPaced
 	}
-	return paceWait + paceWait*time.Duration(over)/paceStep
+	if over <= 0 {
+		return 0, nil
+	}
+	return paceWait + paceWait*time.Duration(over)/paceStep, nil
 }
 
 func (p *pace) credit() int64 { return paceFirst + p.earned.Load() }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -122,7 +123,8 @@ func TestT125_FramesOfNoUseAreSlowedDown(t *testing.T) {
 	few(paceFirst + paceOpened)
 }
 
-// T125: a thousand pings fit into one read, which costs as much as many.
+// T125: a thousand pings fit into one read, which costs as much as many; who
+// goes on with them is shown the door.
 func TestT125_FramesAreWeighed(t *testing.T) {
 	g := start(t, nil)
 	f, c := g.dialFrames()
@@ -131,6 +133,22 @@ func TestT125_FramesAreWeighed(t *testing.T) {
 			t.Fatalf("no wait after %d KiB of pings", 16*n)
 		}
 		ping(t, f, c, 16<<10/17)
+	}
+	go func() { _, _ = io.Copy(io.Discard, c) }() // until it is over
+	var err error
+	for n := 0; err == nil; n++ {
+		if n > 100*paceEnough {
+			t.Fatalf("it goes on after %d pings", n*1000)
+		}
+		var all bytes.Buffer
+		out := http2.NewFramer(&all, nil)
+		for range 1000 {
+			_ = out.WritePing(false, [8]byte{}) // a bytes.Buffer
+		}
+		_, err = all.WriteTo(c)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("it was kept to the end")
 	}
 }
 
