@@ -163,7 +163,7 @@ func (c *trio) survive(t *testing.T, f fault, good, revoked string, browsers []*
 	if f.revoke {
 		clients[1].Must(http.MethodPost, "/_auth/logout", "", gatetest.Bearer(session), "Content-Type: application/json")
 		within(t, "all refuse what is revoked meanwhile", func() bool {
-			return clients[0].Status("/", session) == 401 && clients[1].Status("/", session) == 401 && clients[2].Status("/", session) == 401
+			return clients[0].Refused("/", session) && clients[1].Refused("/", session) && clients[2].Refused("/", session)
 		})
 	}
 	for time.Now().Before(until) {

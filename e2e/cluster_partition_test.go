@@ -35,7 +35,7 @@ func TestFR7_OneInstanceIsCutOff(t *testing.T) {
 			t.Errorf("without Redis: %d", got)
 		}
 		signOut(t, clients[2], tok, 204)
-		within(t, "it learns of a logout", func() bool { return clients[0].Status("/", tok) == 401 })
+		within(t, "it learns of a logout", func() bool { return clients[0].Refused("/", tok) })
 		c.heal(clients[1].Login("fay@example.com", password).AccessToken)
 	})
 }

@@ -46,7 +46,7 @@ func TestTwoGatewaysOnOnePostgres(t *testing.T) {
 	tok = a.Login("ann@example.com", password)
 	second.Must("", "user", "disable", "ann@example.com")
 	within(t, "both refuse a disabled user", func() bool {
-		return a.Status("/", tok.AccessToken) == 401 && b.Status("/", tok.AccessToken) == 401
+		return a.Refused("/", tok.AccessToken) && b.Refused("/", tok.AccessToken)
 	})
 	first.Kill()
 	first.Run()
