@@ -15,21 +15,26 @@ import (
 // is deeper in debt than a client that wants something ever gets has each
 // further read wait, the longer the deeper, and nobody else waits with it. Who
 // goes on like that is shown the door.
+//
+// How much of a request's body is on its way without being read cannot be told
+// from other frames; up to 1 MiB is, the window of a connection. So from the
+// first request with a body on bytes cost less, and all of the credit is there.
 const (
-	paceFirst  = 64                                 // what a new connection may owe: a handshake and the largest head
-	paceOpened = 4                                  // and for each request it makes so much more, since its user may leave,
-	paceCredit = paceFirst + 100*paceOpened         // up to a page of 100 requests
-	paceStep   = 16                                 // of debt beyond it, for each of which a read waits longer by
-	paceWait   = 5 * time.Millisecond               // this
-	paceDeep   = 20 * paceStep                      // beyond it, no debt grows;
-	paceEnough = 50                                 // reads in a row that had to wait for more than half of that end it
-	paceSaved  = 1<<20/paceBytes + 1<<20/(16<<10)*4 // that can be paid in advance: an app that stalls leaves 1 MiB of a body unread
+	paceFirst  = 64                         // what a new connection may owe: a handshake and the largest head
+	paceOpened = 4                          // and for each request it makes so much more, since its user may leave,
+	paceCredit = paceFirst + 100*paceOpened // up to a page of 100 requests, or for a body at once
+	paceStep   = 16                         // of debt beyond it, for each of which a read waits longer by
+	paceWait   = 5 * time.Millisecond       // this
+	paceDeep   = 20 * paceStep              // beyond it, no debt grows;
+	paceEnough = 50                         // reads in a row that had to wait for more than half of that end it
+	paceSaved  = 256                        // that can be paid in advance
 
 	paceReset  = 2       // what a request costs that its client took back, in reads
 	paceServed = 16      // what one pays for that was answered
 	paceMoved  = 2       // and a piece of a body that somebody read or wrote,
-	paceBytes  = 1 << 10 // and each so many bytes of an answer, and twice as much of a request
-	paceSecond = 16      // and a second that passed
+	paceBytes  = 1 << 10 // and each so many bytes of it; so many read cost one,
+	paceBody   = 4 << 10 // or so many where a body may be among them
+	paceSecond = 16      // what a second pays for that passed
 )
 
 // pace is the account of one connection. It is safe for concurrent use; what
@@ -38,6 +43,7 @@ type pace struct {
 	debt   atomic.Int64
 	earned atomic.Int64 // credit beyond that of a new connection
 	deep   atomic.Int64 // reads in a row in deep debt
+	bodies atomic.Bool  // some request had one
 	off    atomic.Bool  // HTTP/1: one request after another
 }
 
@@ -49,7 +55,7 @@ func (p *pace) read(n int) (time.Duration, error) {
 	if p.off.Load() {
 		return 0, nil
 	}
-	over := p.owe(1+int64(n)/paceBytes) - p.credit()
+	over := p.owe(p.price(n)) - p.credit()
 	switch {
 	case over <= paceDeep/2:
 		p.deep.Store(0)
@@ -62,10 +68,21 @@ func (p *pace) read(n int) (time.Duration, error) {
 	return paceWait + paceWait*time.Duration(over)/paceStep, nil
 }
 
+// price is that of a read of n bytes.
+func (p *pace) price(n int) int64 {
+	if p.bodies.Load() {
+		return 1 + int64(n)/paceBody
+	}
+	return 1 + int64(n)/paceBytes
+}
+
 func (p *pace) credit() int64 { return paceFirst + p.earned.Load() }
 
 // opened books a request that was made, whatever comes of it.
-func (p *pace) opened() {
+func (p *pace) opened(body bool) {
+	if body && !p.bodies.Swap(true) {
+		p.earned.Store(paceCredit - paceFirst)
+	}
 	if p.earned.Load() < paceCredit-paceFirst {
 		p.earned.Add(paceOpened)
 	}
@@ -89,7 +106,7 @@ func (p *pace) pay(reads int64) {
 // received books a piece of a request body.
 func (p *pace) received(n int) {
 	if n > 0 {
-		p.pay(paceMoved + 2*int64(n)/paceBytes)
+		p.pay(paceMoved + int64(n)/paceBytes)
 	}
 }
 

@@ -35,13 +35,18 @@ func (g *gate) dialFrames() (*http2.Framer, net.Conn) {
 }
 
 // openStream asks for a page on the client's i-th stream.
-func openStream(f *http2.Framer, i int) {
+func openStream(f *http2.Framer, i int) { open(f, i, "GET", true) }
+
+// openUpload announces a body on it.
+func openUpload(f *http2.Framer, i int) { open(f, i, "POST", false) }
+
+func open(f *http2.Framer, i int, method string, whole bool) {
 	var head bytes.Buffer
 	enc := hpack.NewEncoder(&head)
-	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}} {
+	for _, field := range [][2]string{{":method", method}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}} {
 		_ = enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // a bytes.Buffer
 	}
-	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: whole})
 }
 
 // until reads frames up to one that is wanted.
@@ -237,13 +242,40 @@ func TestT125_UsefulTrafficIsNotSlowedDown(t *testing.T) {
 			t.Errorf("an upload: %v", err)
 		}
 	}
-	const ahead = 1 << 20 / (4 << 10) // reads of the window of a connection
+	const ahead = 16 // reads before the server knows what it is
 	if n := g.paced(); n > ahead {
 		t.Errorf("an upload: %v reads waited", n)
 	}
 	before := g.paced()
 	if err := send(t.Context(), "/", bytes.NewReader(make([]byte, 4<<20))); err != nil || g.paced() != before {
 		t.Errorf("a further upload: %v, %v reads waited", err, g.paced()-before)
+	}
+}
+
+// T125: a body that nobody reads is no flood. What its client sent before it
+// knew holds nobody up.
+func TestT125_RefusedUploadsAreNotSlowedDown(t *testing.T) {
+	g := start(t, func(o *Options) {
+		o.Proxy = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	})
+	f, c := g.dialFrames()
+	openStream(f, 0)
+	until(t, f, func(f http2.Frame) bool {
+		return f.Header().Flags.Has(http2.FlagDataEndStream) || f.Header().Flags.Has(http2.FlagHeadersEndStream)
+	})
+	openUpload(f, 1)
+	until(t, f, func(f http2.Frame) bool { return f.Header().StreamID == 3 && f.Header().Type == http2.FrameHeaders })
+	var all bytes.Buffer
+	out := http2.NewFramer(&all, nil)
+	for range 63 { // a window, but for what its client may not know
+		_ = out.WriteData(3, false, make([]byte, 16<<10)) // a bytes.Buffer
+	}
+	if _, err := all.WriteTo(c); err != nil {
+		t.Fatal(err)
+	}
+	ping(t, f, c, 1)
+	if n := g.paced(); n != 0 {
+		t.Errorf("%v reads waited", n)
 	}
 }
 

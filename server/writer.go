@@ -38,7 +38,7 @@ func (w *writer) on(c *conn, r *http.Request) {
 		return
 	}
 	if w.paced = r.ProtoMajor >= 2; w.paced {
-		c.pace.opened()
+		c.pace.opened(r.ContentLength != 0)
 	}
 	if !c.known.Load() {
 		c.known.Store(true)
