@@ -123,6 +123,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &conn{Conn: raw, table: l.table, kind: l.table.kinds[l.kind], capped: l.kind != "admin"}
+		c.pace.off.Store(!c.capped) // the admin listener speaks HTTP/1 alone
 		if c.capped {
 			n := l.table.open.Add(1)
 			c.over = n > l.table.limit

@@ -279,6 +279,22 @@ func TestT125_RefusedUploadsAreNotSlowedDown(t *testing.T) {
 	}
 }
 
+// Whoever asks the admin listener, often and over one connection, does not wait.
+func TestAdminConnectionsAreNotSlowedDown(t *testing.T) {
+	g := start(t, nil)
+	for range 2 * paceCredit {
+		resp, err := http.Get("http://" + g.addrs.Admin + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is kept
+		_ = resp.Body.Close()
+	}
+	if n := g.paced(); n != 0 {
+		t.Errorf("%v reads waited", n)
+	}
+}
+
 // watching counts the requests in progress that are watched.
 func (g *gate) watching() int {
 	n := 0
