@@ -1,0 +1,132 @@
+package http1
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"time"
+)
+
+// errGone says that nobody waits for an answer.
+var errGone = errors.New("http1: the client is gone, or too slow")
+
+func tooLarge() error { return &refusal{http.StatusRequestHeaderFieldsTooLarge, ""} }
+
+// source is what a connection's reader reads: the connection, behind a head
+// that had not fitted the reader.
+type source struct {
+	io.Reader
+	head []byte
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	if len(s.head) == 0 {
+		return s.Reader.Read(p)
+	}
+	n := copy(p, s.head)
+	if s.head = s.head[n:]; len(s.head) == 0 {
+		s.head = nil
+	}
+	return n, nil
+}
+
+// bufferHead waits until a whole head is there to be parsed, so that nothing of
+// one that is too large or too slow is. A head that comes in one piece sets no
+// deadline. The bytes are good until the next read.
+func (c *conn) bufferHead() (head []byte, err error) {
+	for seen, armed := 0, c.w.served == 0; ; {
+		b, _ := c.r.Peek(c.r.Buffered()) // no more than is there, so never an error
+		if end := headEnd(b, seen); end > 0 {
+			return b[:end], c.fits(end)
+		}
+		if len(b) > c.srv.MaxHead {
+			return nil, tooLarge()
+		}
+		if !armed {
+			c.setReadBy(time.Now().Add(c.srv.Head))
+			armed = true
+		}
+		if seen = len(b); seen == c.r.Size() {
+			return c.longHead()
+		}
+		if _, err := c.r.Peek(seen + 1); err != nil {
+			return nil, gone(err, seen)
+		}
+	}
+}
+
+// gone tells a client that left from one that sent half a head and said that
+// this was all.
+func gone(err error, seen int) error {
+	if seen > 0 && errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%w: %w", errGone, err)
+}
+
+func (c *conn) fits(n int) error {
+	if n > c.srv.MaxHead {
+		return tooLarge()
+	}
+	return nil
+}
+
+// longHead gathers a head that is longer than the reader, and puts it before
+// what the reader reads next.
+func (c *conn) longHead() (head []byte, err error) {
+	for seen := 0; ; {
+		if _, err := c.r.Peek(1); err != nil {
+			return nil, gone(err, 1)
+		}
+		b, _ := c.r.Peek(c.r.Buffered()) // as above
+		head = append(head, b...)
+		_, _ = c.r.Discard(len(b)) // as above
+		if end := headEnd(head, seen); end > 0 {
+			c.src.head = head
+			c.r.Reset(&c.src)
+			return head[:end], c.fits(end)
+		}
+		if seen = len(head); seen > c.srv.MaxHead {
+			return nil, tooLarge()
+		}
+	}
+}
+
+// hostLines are the values of Host in a head, by the parser http.ReadRequest
+// uses, which keeps them to itself when the target names a host too.
+func hostLines(head []byte) []string {
+	_, fields, _ := bytes.Cut(head, []byte("\n"))
+	h, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(fields))).ReadMIMEHeader() // what it says of errors, http.ReadRequest has said
+	return h["Host"]
+}
+
+// early is what was read and belongs to nobody yet.
+func (c *conn) early() []byte {
+	b, _ := c.r.Peek(c.r.Buffered()) // no more than is there, so never an error
+	return slices.Concat(b, c.src.head)
+}
+
+// headEnd returns the length of the head b begins with, or 0; b[:seen] is known
+// not to hold its end. It ends where http.ReadRequest finds an empty line, or
+// before.
+func headEnd(b []byte, seen int) int {
+	for at := max(seen-2, 0); ; {
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 {
+			return 0
+		}
+		at += i + 1
+		switch rest := b[at:]; {
+		case len(rest) > 0 && rest[0] == '\n':
+			return at + 1
+		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
+			return at + 2
+		}
+	}
+}

@@ -1,0 +1,314 @@
+package http1
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// request is one that is served.
+type request struct {
+	*http.Request
+	ctx  *requestContext
+	body *requestBody // nil without one
+}
+
+// refusal is an answer to what is no request.
+type refusal struct {
+	status int
+	text   string
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return r.text }
+
+// readRequest reads a head and checks what http.ReadRequest leaves to a server.
+func (c *conn) readRequest() (*request, error) {
+	if c.last == http.MethodPost {
+		c.skipEmptyLine()
+	}
+	head, err := c.bufferHead()
+	if err != nil {
+		return nil, err
+	}
+	var named []byte // the head of a request whose target may name a host
+	if _, target, _ := bytes.Cut(head, []byte(" ")); len(target) > 0 && target[0] != '/' {
+		named = bytes.Clone(head)
+	}
+	parsed, err := http.ReadRequest(c.r)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(parsed, named); err != nil {
+		return nil, err
+	}
+	c.last = parsed.Method
+	parsed.RemoteAddr, parsed.TLS = c.remote, c.tls
+	r := &request{ctx: &requestContext{Context: c.ctx}}
+	if parsed.Body != http.NoBody {
+		r.body = c.newBody(parsed)
+		parsed.Body = r.body
+	}
+	r.Request = parsed.WithContext(r.ctx)
+	if r.body != nil {
+		r.body.parsed, r.body.served = parsed, r.Request
+	}
+	return r, nil
+}
+
+// skipEmptyLine forgives one that old clients send behind the body of a POST
+// (RFC 9112 section 2.2).
+func (c *conn) skipEmptyLine() {
+	for range 4 {
+		b, err := c.r.Peek(1)
+		if err != nil || b[0] != '\r' && b[0] != '\n' {
+			return // the next read has the error again
+		}
+		_, _ = c.r.Discard(1) // it is there
+	}
+}
+
+// check judges what is read well and still no request to serve. Host is checked
+// also where the target takes its place (RFC 9112 section 3.2).
+func check(r *http.Request, named []byte) error {
+	if r.ProtoMajor != 1 {
+		return &refusal{http.StatusHTTPVersionNotSupported, "unsupported protocol version"}
+	}
+	host, has := r.Host, r.Host != ""
+	if named != nil {
+		lines := hostLines(named)
+		if has = len(lines) > 0; has {
+			host = lines[0]
+		}
+	}
+	if !has && r.ProtoMinor > 0 && r.Method != http.MethodConnect {
+		return &refusal{http.StatusBadRequest, "missing required Host header"}
+	}
+	if !httpguts.ValidHostHeader(host) {
+		return &refusal{http.StatusBadRequest, "malformed Host header"}
+	}
+	if expect := r.Header["Expect"]; len(expect) > 0 && expect[0] != "" && !httpguts.HeaderValuesContainsToken(expect[:1], "100-continue") {
+		return &refusal{http.StatusExpectationFailed, ""}
+	}
+	for name, values := range r.Header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return &refusal{http.StatusBadRequest, "invalid header name"}
+		}
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldValue(v) {
+				return &refusal{http.StatusBadRequest, "invalid header value"}
+			}
+		}
+	}
+	return nil
+}
+
+// refuse answers what could not be read, and ends the connection.
+func (c *conn) refuse(err error) {
+	var is *refusal
+	switch text := err.Error(); {
+	case errors.Is(err, errGone):
+		return // nobody waits for an answer
+	case errors.As(err, &is):
+	case strings.HasPrefix(text, "unsupported transfer encoding"), strings.HasPrefix(text, "too many transfer encodings"):
+		is = &refusal{http.StatusNotImplemented, "Unsupported transfer encoding"} // RFC 9112 section 6.1
+	default:
+		is = &refusal{http.StatusBadRequest, ""}
+	}
+	status := fmt.Sprintf("%d %s", is.status, http.StatusText(is.status))
+	body := status
+	if is.text != "" {
+		body += ": " + is.text
+	}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.Head)) // a closed connection says so in Write
+	if _, err := fmt.Fprintf(c.nc, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n%s",
+		status, len(body), c.srv.Extra(is.status), body); err == nil {
+		c.linger()
+	}
+}
+
+// requestBody is the body of a request, which may be read while the answer is
+// written, and until the handler returns.
+type requestBody struct {
+	conn *conn
+	from io.Reader
+	left atomic.Int64 // of its length; negative when that is not known
+
+	// Trailers are put into the request that was parsed, and served is a copy.
+	parsed, served *http.Request
+
+	asked  atomic.Bool // the client waits for 100 (RFC 9110 section 10.1.1)
+	mu     sync.Mutex
+	closed bool
+	eof    bool
+	broken bool
+}
+
+// newBody wraps the body of a request; a client may want to be asked for it.
+func (c *conn) newBody(r *http.Request) *requestBody {
+	b := &requestBody{conn: c, from: r.Body}
+	b.left.Store(r.ContentLength)
+	b.asked.Store(len(r.Header["Expect"]) > 0 && r.ProtoMinor > 0)
+	c.setReadBy(time.Time{})
+	return b
+}
+
+// Read implements io.Reader.
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if b.asked.Load() {
+		b.conn.w.sendContinue(&b.asked)
+	}
+	return b.read(p)
+}
+
+func (b *requestBody) read(p []byte) (int, error) {
+	if b.eof {
+		return 0, io.EOF
+	}
+	n, err := b.from.Read(p)
+	if b.left.Load() > 0 {
+		b.left.Add(-int64(n))
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		b.eof = true
+		b.served.Trailer = b.parsed.Trailer
+		b.conn.bodyRead()
+	default:
+		b.broken = true
+	}
+	return n, err
+}
+
+// Close implements io.Closer. What is left is read when the handler has
+// returned, or never.
+func (b *requestBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return nil
+}
+
+// finish is called when the answer was written, and reports whether another
+// request begins behind the body. It reads a little to get there.
+func (b *requestBody) finish(w *writer) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	switch {
+	case b.eof:
+		return true
+	case b.broken || b.asked.Load():
+		return false
+	case w.linger:
+		return false
+	case b.left.Load() > maxDrain:
+		w.linger = true
+		return false
+	}
+	if !b.conn.moved.Load() { // nobody bounds it
+		b.conn.setReadBy(time.Now().Add(b.conn.srv.Idle))
+	}
+	_, err := io.CopyN(io.Discard, reads{b}, maxDrain+1)
+	w.linger = err == nil
+	return errors.Is(err, io.EOF)
+}
+
+// reads is a body whose lock is held.
+type reads struct{ *requestBody }
+
+// Read implements io.Reader.
+func (r reads) Read(p []byte) (int, error) { return r.read(p) }
+
+// requestContext ends when the client leaves, and when its request was served.
+// Usually nobody asks for Done, and one waits for the end.
+type requestContext struct {
+	context.Context
+
+	mu    sync.Mutex
+	over  bool
+	done  chan struct{} // made when somebody asks
+	hooks map[int]func()
+	last  int
+}
+
+func (c *requestContext) end() {
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		return
+	}
+	c.over = true
+	if c.done != nil {
+		close(c.done)
+	}
+	hooks := c.hooks
+	c.hooks = nil
+	c.mu.Unlock()
+	for _, f := range hooks {
+		go f()
+	}
+}
+
+// Done implements context.Context.
+func (c *requestContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.over {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// Err implements context.Context.
+func (c *requestContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return context.Canceled
+	}
+	return nil
+}
+
+// AfterFunc is what package context calls for contexts made from this one: f
+// runs in its own goroutine once this ends. stop reports whether it kept f from
+// running.
+func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		go f()
+		return func() bool { return false }
+	}
+	if c.hooks == nil {
+		c.hooks = map[int]func(){}
+	}
+	c.last++
+	number := c.last
+	c.hooks[number] = f
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waits := c.hooks[number]
+		delete(c.hooks, number)
+		return waits
+	}
+}

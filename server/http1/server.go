@@ -1,0 +1,135 @@
+// Package http1 serves HTTP/1.x (RFC 9112) to clients whose connections were
+// accepted by somebody else. It decides where a message begins and ends, when a
+// connection is kept and when it ends, and how an answer is framed. What a
+// request says is read by http.ReadRequest: there is no second opinion on that
+// here, and nothing about identities or routes.
+//
+// net/http has a server too. It hands every request's connection to a second
+// goroutine, so that it notices when the client leaves, and sets some eight
+// deadlines; here one goroutine serves a connection, deadlines move seldom, and
+// only a request that lasts has its client watched.
+package http1
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server is safe for concurrent use. Its fields must not change once it serves.
+type Server struct {
+	Handler http.Handler
+	Log     *slog.Logger // of panics that nobody recovered
+
+	Head    time.Duration           // for the head of a request, from its first byte, and of the first one from the start
+	Idle    time.Duration           // without a request
+	MaxHead int                     // bytes of a request's head, beyond which it is answered 431
+	Extra   func(status int) string // header lines, each with its CRLF, of answers that no handler makes
+
+	date    atomic.Pointer[dated]
+	closing atomic.Bool
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+}
+
+// Bounds of what is done for a connection that ends.
+const (
+	maxDrain  = 256 << 10              // bytes of a body that nobody read, to keep the connection
+	lingering = 500 * time.Millisecond // until a client has read an answer it did not wait for
+	freshFor  = 5 * time.Second        // a shutdown waits so long for the first request of a connection
+	lookEvery = 250 * time.Millisecond // at clients of requests that last
+)
+
+// Serve serves a connection until it ends or is taken over, and closes it. The
+// values of ctx are those of its requests' contexts; state is nil without TLS.
+func (s *Server) Serve(ctx context.Context, nc net.Conn, state *tls.ConnectionState) {
+	c := newConn(ctx, s, nc, state)
+	if !s.add(c) {
+		_ = nc.Close() // the server is gone
+		return
+	}
+	defer s.remove(c)
+	c.serve()
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	if s.conns == nil {
+		s.conns = map[*conn]struct{}{}
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// Run looks after the clients of requests that last, until ctx ends.
+func (s *Server) Run(ctx context.Context) {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.each((*conn).look)
+		}
+	}
+}
+
+func (s *Server) each(f func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		f(c)
+	}
+}
+
+// Shutdown takes no more connections, ends those that wait for a request, has
+// the others end with their answer, and waits for that or for ctx, whose error
+// it returns then.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing.Store(true)
+	s.mu.Unlock()
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for {
+		s.each((*conn).endIfIdle)
+		s.mu.Lock()
+		left := len(s.conns)
+		s.mu.Unlock()
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+// Close ends every connection, and the contexts of their requests.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closing.Store(true)
+	s.mu.Unlock()
+	s.each((*conn).cut)
+}
+
+var errTaken = errors.New("http1: the connection was taken over")
