@@ -195,6 +195,7 @@ func nearest() []layer {
 		{"copy", []string{"gatehouse/proxy.(*exchange).copyBody", "io.Copy", "io.copyBuffer", "net/http.(*body)", "net/http/internal.(*chunked"}},
 		{"match, decide, forward", []string{"gatehouse/proxy"}},
 		{"log and metrics", []string{"log/slog", "gatehouse/server.(*Server).logAccess", "gatehouse/server.(*metrics)", "github.com/prometheus"}},
+		{"HTTP/1.1 server", []string{"gatehouse/server/http1"}},
 		{"outer chain", []string{"gatehouse/server", "gatehouse/web"}},
 		{"TLS", []string{"crypto/"}},
 		{"net/http server, HTTP/2", []string{"net/http.(*http2"}},

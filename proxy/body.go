@@ -54,7 +54,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close leaves the body to net/http, which closes it when the handler has
+// Close leaves the body to the server, which closes it when the handler has
 // returned. Closing it here would wait for a read in progress, and that for a
 // client which may be waiting for the answer.
 func (b *requestBody) Close() error { return nil }
@@ -63,17 +63,16 @@ func (b *requestBody) Close() error { return nil }
 func (x *exchange) unread() bool { return x.body != nil && !x.body.whole.Load() }
 
 // endAfterAnswer ends an HTTP/1.1 connection with this answer when the body
-// was not read to its end. In full duplex net/http takes what it finds behind
-// the answer for the next request, also the rest of a body that broke or never
-// came (RFC 9112 section 9.3).
+// was not read to its end: what is behind it, also the rest of a body that broke
+// or never came, is no request (RFC 9112 section 9.3).
 func (x *exchange) endAfterAnswer() {
 	if x.r.ProtoMajor == 1 && x.unread() {
 		x.w.Header()["Connection"] = []string{"close"}
 	}
 }
 
-// tooLarge closes an HTTP/1.1 connection, or net/http would wait for the rest
-// first.
+// tooLarge closes an HTTP/1.1 connection, or the server would look for the next
+// request behind the rest.
 func (x *exchange) tooLarge() *web.Error {
 	if x.r.ProtoMajor == 1 {
 		x.w.Header()["Connection"] = []string{"close"}

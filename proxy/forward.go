@@ -28,8 +28,8 @@ func (x *exchange) forward() *web.Error {
 	if body != nil {
 		body.run, x.body = run, body
 		if x.r.ProtoMajor == 1 {
-			// The app may answer while the client still sends; without this
-			// net/http would first swallow the rest.
+			// The app may answer while the client still sends, which net/http
+			// has to be told.
 			_ = http.NewResponseController(x.w).EnableFullDuplex() // a writer that cannot is no worse off
 		}
 	}

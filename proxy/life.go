@@ -31,7 +31,16 @@ func (l *life) begin(client context.Context) {
 	l.hooks = l.room[:0]
 	l.mu.Lock() // a client that is gone already ends it at once
 	defer l.mu.Unlock()
-	l.detach = context.AfterFunc(client, func() { l.cancel(context.Cause(client)) })
+	l.detach = afterEnd(client, func() { l.cancel(context.Cause(client)) })
+}
+
+// afterEnd is context.AfterFunc, without its wrapping of a context that has the
+// method itself.
+func afterEnd(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface{ AfterFunc(func()) func() bool }); ok {
+		return c.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 // cancel ends it, once; nil is an end like any other. It does not wait for

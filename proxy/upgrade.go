@@ -52,9 +52,9 @@ func (x *exchange) switchProtocols(resp *http.Response, run *run) *web.Error {
 	return nil
 }
 
-// afterHijack reads what net/http had read already, then the connection
-// itself: net/http's own reader would cancel the request at the client's EOF,
-// and with it the half of the connection that is still open.
+// afterHijack reads what the server had read already, then the connection
+// itself: net/http's reader would cancel the request at the client's EOF, and
+// with it the half of the connection that is still open.
 func afterHijack(conn net.Conn, buffered *bufio.Reader) io.Reader {
 	early, _ := buffered.Peek(buffered.Buffered()) // no more than is there, so never an error
 	if len(early) == 0 {

@@ -287,8 +287,12 @@ func TestT124_HeaderLimits(t *testing.T) {
 		}
 	})
 	resp, _ := send(t, g.raw(testHost), "GET / HTTP/1.1\r\nHost: app.example.com\r\nX: "+strings.Repeat("v", 80<<10)+"\r\n\r\n")
-	if resp.StatusCode != 431 {
-		t.Errorf("far too long: %d", resp.StatusCode)
+	if resp.StatusCode != 431 || resp.Header.Get("Gatehouse-Response") != "header_too_large" || resp.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("far too long: %d %v", resp.StatusCode, resp.Header)
+	}
+	resp, _ = send(t, g.raw(testHost), "GET / HTTP/1.1\r\n\r\n")
+	if resp.StatusCode != 400 || resp.Header.Get("Gatehouse-Response") != "bad_request" || resp.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("no Host: %d %v", resp.StatusCode, resp.Header)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/server/http1"
 
 	"github.com/pires/go-proxyproto"
 	"golang.org/x/crypto/acme"
@@ -50,12 +51,14 @@ func hstsValue(h config.HSTS) string {
 	return v
 }
 
-// serving is one listener and the server behind it.
+// serving is one listener and what serves its connections: net/http alone for
+// the admin listener, and for the others http1, with net/http for HTTP/2.
 type serving struct {
 	name string
-	srv  *http.Server
 	lis  net.Listener
-	tls  bool
+	one  *http1.Server
+	srv  *http.Server
+	door *door // of those who get to srv by TLS; nil without
 }
 
 // Run binds the listeners and serves until ctx ends; then it drains: readiness
@@ -78,7 +81,10 @@ func (s *Server) Run(ctx context.Context) error {
 
 	failed := make(chan error, len(all))
 	for _, v := range all {
-		background.Go(func() { failed <- v.serve() })
+		background.Go(func() { failed <- v.serve(bg) })
+		if v.one != nil {
+			background.Go(func() { v.one.Run(bg) })
+		}
 	}
 	s.notify("READY=1")
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("https", s.addrs.HTTPS), slog.String("http", s.addrs.HTTP), slog.String("admin", s.addrs.Admin))
@@ -110,17 +116,46 @@ func (s *Server) leave(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-func (v *serving) serve() error {
+func (v *serving) serve(ctx context.Context) error {
 	var err error
-	if v.tls {
-		err = v.srv.ServeTLS(v.lis, "", "")
-	} else {
+	switch {
+	case v.one == nil:
 		err = v.srv.Serve(v.lis)
+	case v.door == nil:
+		err = acceptAll(v.lis, func(c net.Conn) { v.one.Serve(withConn(ctx, c), c, nil) })
+	default:
+		go func() { _ = v.srv.Serve(v.door) }() // ends with the door
+		err = acceptAll(v.lis, func(c net.Conn) { v.door.greet(ctx, c, v.one) })
 	}
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("serve %s: %w", v.name, err)
+}
+
+// shutdown ends what serves in order, or gives ctx's error.
+func (v *serving) shutdown(ctx context.Context) error {
+	if v.one == nil {
+		return v.srv.Shutdown(ctx)
+	}
+	var two error
+	var both sync.WaitGroup
+	if v.door != nil {
+		both.Go(func() { two = v.srv.Shutdown(ctx) })
+	}
+	one := v.one.Shutdown(ctx)
+	both.Wait()
+	return errors.Join(one, two)
+}
+
+// close ends what could not end in time.
+func (v *serving) close() {
+	if v.one != nil {
+		v.one.Close()
+	}
+	if v.srv != nil {
+		_ = v.srv.Close() // it ends either way
+	}
 }
 
 // bind opens every configured listener, or none.
@@ -162,7 +197,7 @@ func (s *Server) open(ctx context.Context, kind, addr string) (*serving, error) 
 	if err != nil {
 		return nil, err
 	}
-	v := &serving{name: kind, tls: kind == "https"}
+	v := &serving{name: kind}
 	v.lis = &listener{Listener: raw, table: s.conns, kind: kind, shed: s.metrics.shed}
 	if kind == "admin" {
 		v.srv = s.httpServer(s.adminHandler(raw.Addr()))
@@ -172,11 +207,12 @@ func (s *Server) open(ctx context.Context, kind, addr string) (*serving, error) 
 		v.lis = &proxyproto.Listener{Listener: v.lis, ConnPolicy: s.proxyPolicy, ReadHeaderTimeout: s.opts.Patience.Header}
 	}
 	if kind == "http" {
-		v.srv = s.httpServer(http.HandlerFunc(s.serveChallenge))
+		v.one = s.http1Server(http.HandlerFunc(s.serveChallenge))
 		return v, nil
 	}
-	v.srv = s.httpServer(s)
+	v.one, v.srv = s.http1Server(s), s.httpServer(s)
 	v.srv.TLSConfig = s.tlsConfig()
+	v.door = newDoor(raw.Addr(), v.srv.TLSConfig.Clone(), s.opts.Patience.Header, s.log)
 	return v, nil
 }
 
@@ -211,6 +247,24 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ConnContext: withConn,
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// http1Server has the same limits.
+func (s *Server) http1Server(h http.Handler) *http1.Server {
+	return &http1.Server{
+		Handler: h, Log: s.log, Head: s.opts.Patience.Header, Idle: s.opts.Patience.Idle, MaxHead: maxHeader + maxHeader/8,
+		Extra: func(status int) string {
+			return "Gatehouse-Response: " + refusalCode(status) + "\r\nCache-Control: no-store\r\n"
+		},
+	}
+}
+
+// refusalCode names answers to what is no request.
+func refusalCode(status int) string {
+	if status == http.StatusRequestHeaderFieldsTooLarge {
+		return "header_too_large"
+	}
+	return "bad_request"
 }
 
 // tlsConfig allows TLS 1.2 and 1.3, and of 1.2 only forward-secret AEAD suites
@@ -258,9 +312,9 @@ func (s *Server) drain(ctx context.Context, all []*serving) {
 		_ = v.lis.Close() // Shutdown closes it again; upgrades end after the last accept
 		public.Go(func() {
 			// Closing the listener a second time is an error too, and no matter.
-			if err := v.srv.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
+			if err := v.shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
 				s.log.LogAttrs(ctx, slog.LevelWarn, "requests were cut off at the end of the drain", slog.String("listener", v.name))
-				_ = v.srv.Close() // what could not end in time
+				v.close() // what could not end in time
 			}
 		})
 	}
@@ -277,7 +331,7 @@ func (s *Server) drain(ctx context.Context, all []*serving) {
 	public.Wait()
 	for _, v := range all {
 		if v.name == "admin" {
-			_ = v.srv.Close() // nobody waits for metrics
+			v.close() // nobody waits for metrics
 		}
 	}
 	s.conns.closeAll()

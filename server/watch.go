@@ -171,9 +171,9 @@ func (e *entry) check(now time.Time) string {
 	return ""
 }
 
-// guardDiscard bounds the reads net/http makes by itself: before it sends the
-// head, and after the handler, it reads up to 256 KiB of a body that nobody
-// read. HTTP/2 resets the stream instead.
+// guardDiscard bounds the reads the connection makes by itself: after the
+// handler it reads up to 256 KiB of a body that nobody read. HTTP/2 resets the
+// stream instead.
 func (e *entry) guardDiscard() {
 	if e.h2 || e.eof || e.body == nil || e.exceeded {
 		return
@@ -251,11 +251,11 @@ func (e *entry) hangUp() {
 }
 
 // endWithAnswer has the connection closed once the client could read the
-// answer, although it may still send. A limit that was passed is how net/http is
-// told to do that when the head went out.
+// answer, although it may still send.
 func (e *entry) endWithAnswer() {
-	limit := http.MaxBytesReader(e.w, io.NopCloser(strings.NewReader("x")), 0)
-	_, _ = limit.Read(make([]byte, 1)) // fails by design
+	if c, ok := e.w.(interface{ EndConnection() }); ok {
+		c.EndConnection()
+	}
 }
 
 // errSlowBody is what the reader of a body gets whose client was too slow; it

@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"gatehouse/server/http1"
+)
+
+// door is where connections shake hands. Those who choose HTTP/2 go on to
+// net/http, for which this is a listener; the others are served here.
+type door struct {
+	addr     net.Addr
+	config   *tls.Config
+	patience time.Duration
+	log      *slog.Logger
+
+	through chan net.Conn
+	once    sync.Once
+	shut    chan struct{}
+}
+
+func newDoor(addr net.Addr, config *tls.Config, patience time.Duration, log *slog.Logger) *door {
+	return &door{addr: addr, config: config, patience: patience, log: log, through: make(chan net.Conn), shut: make(chan struct{})}
+}
+
+// Accept implements net.Listener.
+func (d *door) Accept() (net.Conn, error) {
+	select {
+	case c := <-d.through:
+		return c, nil
+	case <-d.shut:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr implements net.Listener.
+func (d *door) Addr() net.Addr { return d.addr }
+
+// Close implements net.Listener.
+func (d *door) Close() error {
+	d.once.Do(func() { close(d.shut) })
+	return nil
+}
+
+// greet shakes hands within the patience for it, and serves whoever chose
+// HTTP/1.1 or said nothing.
+func (d *door) greet(ctx context.Context, raw net.Conn, one *http1.Server) {
+	c := tls.Server(raw, d.config)
+	_ = raw.SetDeadline(time.Now().Add(d.patience)) // a closed connection says so in the handshake
+	if err := c.Handshake(); err != nil {
+		d.turnAway(raw, err)
+		return
+	}
+	_ = raw.SetDeadline(time.Time{}) // as above
+	state := c.ConnectionState()
+	switch state.NegotiatedProtocol {
+	case "h2":
+		select {
+		case d.through <- c:
+		case <-d.shut:
+			_ = c.Close() // nobody serves it any more
+		}
+	case "", "http/1.1":
+		one.Serve(withConn(ctx, c), c, &state)
+	default: // an authority that came for the handshake alone (RFC 8737)
+		_ = c.Close() // it has what it wanted
+	}
+}
+
+// turnAway ends a connection without TLS. A client that speaks HTTP is told.
+func (d *door) turnAway(raw net.Conn, err error) {
+	d.log.LogAttrs(context.Background(), slog.LevelDebug, "TLS handshake failed", slog.String("client", raw.RemoteAddr().String()), slog.Any("error", err))
+	var head tls.RecordHeaderError
+	if errors.As(err, &head) && head.Conn != nil && looksLikeHTTP(head.RecordHeader) {
+		_, _ = io.WriteString(raw, "HTTP/1.0 400 Bad Request\r\nGatehouse-Response: bad_request\r\nCache-Control: no-store\r\nConnection: close\r\n\r\nThis port speaks https alone.\n") // it may be gone
+	}
+	_ = raw.Close() // nothing was agreed on
+}
+
+func looksLikeHTTP(head [5]byte) bool {
+	switch string(head[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
+		return true
+	}
+	return false
+}
+
+// acceptAll has each connection served by a goroutine of its own until the
+// listener is closed. What one connection suffered from is no matter, and when
+// there are no more files or buffers it waits a little.
+func acceptAll(l net.Listener, serve func(net.Conn)) error {
+	for wait := time.Duration(0); ; {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			go serve(c)
+		case passes(err):
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			time.Sleep(wait)
+		default:
+			return err
+		}
+	}
+}
+
+func passes(err error) bool {
+	for _, no := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EPROTO} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}
+
+var _ net.Listener = (*door)(nil)
