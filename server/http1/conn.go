@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -124,19 +125,28 @@ func (c *conn) untilFirst() bool {
 	return err == nil
 }
 
-// untilNext waits for the first byte of another request.
+// untilNext waits for the beginning of another request. Old clients send an
+// empty line behind the body of a POST, which is forgiven (RFC 9112 section
+// 2.2).
 func (c *conn) untilNext() bool {
 	if !c.enter(idle) {
 		return false
 	}
-	if c.r.Buffered() == 0 {
+	if c.r.Buffered() < beginning {
 		c.renewIdle()
 	}
-	if _, err := c.r.Peek(1); err != nil {
+	b, err := c.r.Peek(beginning)
+	if err != nil {
 		return false
+	}
+	if c.last == http.MethodPost {
+		_, _ = c.r.Discard(len(b) - len(bytes.TrimLeft(b, "\r\n"))) // they are there
 	}
 	return c.enter(busy)
 }
+
+// beginning is less than any request has, and more than a line's end.
+const beginning = 4
 
 // enter changes the phase; it reports false when the connection is to end.
 func (c *conn) enter(p phase) bool {

@@ -176,7 +176,7 @@ func answers(out []byte, methods []string) (all []answer, rest string) {
 		if resp.StatusCode >= 200 {
 			i++
 		}
-		if resp.Close {
+		if resp.Close && resp.StatusCode >= 200 {
 			b, _ := io.ReadAll(r)
 			return all, string(b)
 		}
@@ -355,14 +355,24 @@ func TestAgreesWithNetHTTPOnEachPiece(t *testing.T) {
 }
 
 func FuzzT042_Serve(f *testing.F) {
+	const most = 1 << 10 // of an input: what is long makes more of the same
+	add := func(in string, piece byte) {
+		if len(in) <= most {
+			f.Add([]byte(in), piece)
+		}
+	}
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's choice
-	for range 200 {
-		f.Add([]byte(oddRequest(r)+oddRequest(r)), byte(r.IntN(256)))
+	for range 400 {
+		add(oddRequest(r)+oddRequest(r), byte(r.IntN(256)))
 	}
 	const last = "GET /last HTTP/1.1\r\nHost: a.test\r\n\r\n"
 	for _, body := range odd.bodies {
-		f.Add([]byte("PUT /unread HTTP/1.1\r\nHost: a.test\r\n"+body+last), byte(255))
-		f.Add([]byte("POST /echo HTTP/1.1\r\nHost: a.test\r\n"+body+last), byte(1))
+		add("PUT /unread HTTP/1.1\r\nHost: a.test\r\n"+body+last, 255)
+		add("POST /echo HTTP/1.1\r\nHost: a.test\r\n"+body+last, 1)
 	}
-	f.Fuzz(func(t *testing.T, in []byte, piece byte) { compare(t, in, 1+16*int(piece)) })
+	f.Fuzz(func(t *testing.T, in []byte, piece byte) {
+		if len(in) <= most {
+			compare(t, in, 1+16*int(piece))
+		}
+	})
 }

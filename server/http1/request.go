@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,9 +34,6 @@ func (r *refusal) Error() string { return r.text }
 
 // readRequest reads a head and checks what http.ReadRequest leaves to a server.
 func (c *conn) readRequest() (*request, error) {
-	if c.last == http.MethodPost {
-		c.skipEmptyLine()
-	}
 	head, err := c.bufferHead()
 	if err != nil {
 		return nil, err
@@ -65,18 +63,6 @@ func (c *conn) readRequest() (*request, error) {
 	return r, nil
 }
 
-// skipEmptyLine forgives one that old clients send behind the body of a POST
-// (RFC 9112 section 2.2).
-func (c *conn) skipEmptyLine() {
-	for range 4 {
-		b, err := c.r.Peek(1)
-		if err != nil || b[0] != '\r' && b[0] != '\n' {
-			return // the next read has the error again
-		}
-		_, _ = c.r.Discard(1) // it is there
-	}
-}
-
 // check judges what is read well and still no request to serve. Host is checked
 // also where the target takes its place (RFC 9112 section 3.2).
 func check(r *http.Request, named []byte) error {
@@ -93,7 +79,7 @@ func check(r *http.Request, named []byte) error {
 	if !has && r.ProtoMinor > 0 && r.Method != http.MethodConnect {
 		return &refusal{http.StatusBadRequest, "missing required Host header"}
 	}
-	if !httpguts.ValidHostHeader(host) {
+	if has && !httpguts.ValidHostHeader(host) {
 		return &refusal{http.StatusBadRequest, "malformed Host header"}
 	}
 	if expect := r.Header["Expect"]; len(expect) > 0 && expect[0] != "" && !httpguts.HeaderValuesContainsToken(expect[:1], "100-continue") {
@@ -157,7 +143,7 @@ type requestBody struct {
 func (c *conn) newBody(r *http.Request) *requestBody {
 	b := &requestBody{conn: c, from: r.Body}
 	b.left.Store(r.ContentLength)
-	b.asked.Store(len(r.Header["Expect"]) > 0 && r.ProtoMinor > 0)
+	b.asked.Store(r.Header.Get("Expect") != "" && r.ProtoMinor > 0) // of which check has seen that it is 100-continue
 	c.setReadBy(time.Time{})
 	return b
 }
@@ -243,8 +229,14 @@ type requestContext struct {
 	mu    sync.Mutex
 	over  bool
 	done  chan struct{} // made when somebody asks
-	hooks map[int]func()
-	last  int
+	last  int           // number of the newest hook
+	hooks []hook
+	room  [1]hook // of hooks, usually
+}
+
+type hook struct {
+	number int
+	run    func()
 }
 
 func (c *requestContext) end() {
@@ -260,8 +252,8 @@ func (c *requestContext) end() {
 	hooks := c.hooks
 	c.hooks = nil
 	c.mu.Unlock()
-	for _, f := range hooks {
-		go f()
+	for _, h := range hooks {
+		go h.run()
 	}
 }
 
@@ -299,16 +291,21 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		return func() bool { return false }
 	}
 	if c.hooks == nil {
-		c.hooks = map[int]func(){}
+		c.hooks = c.room[:0]
 	}
 	c.last++
 	number := c.last
-	c.hooks[number] = f
-	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, waits := c.hooks[number]
-		delete(c.hooks, number)
-		return waits
+	c.hooks = append(c.hooks, hook{number, f})
+	return func() bool { return c.remove(number) }
+}
+
+func (c *requestContext) remove(number int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := slices.IndexFunc(c.hooks, func(h hook) bool { return h.number == number })
+	if at < 0 {
+		return false
 	}
+	c.hooks = slices.Delete(c.hooks, at, at+1)
+	return true
 }

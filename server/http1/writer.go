@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,10 +77,9 @@ func (w *writer) release() {
 	if w.hurried.Swap(false) {
 		_ = w.conn.nc.SetWriteDeadline(time.Time{}) // a closed connection says so in Write
 	}
-	w.req = nil
-	if cap(w.held) > 0 {
-		w.held = nil
-	}
+	w.req, w.held, w.trailers = nil, nil, nil
+	clear(w.header)
+	clear(w.names[:cap(w.names)])
 }
 
 // Header implements http.ResponseWriter.
@@ -207,8 +207,8 @@ func (w *writer) fields(pass func(name string) bool) {
 func (w *writer) field(name, value string) {
 	w.add(name)
 	w.add(": ")
-	if !httpguts.ValidHeaderFieldValue(value) || value != "" && (value[0] == ' ' || value[len(value)-1] == ' ') {
-		value = strings.TrimSpace(oneLine().Replace(value))
+	if !httpguts.ValidHeaderFieldValue(value) || value != textproto.TrimString(value) {
+		value = textproto.TrimString(oneLine().Replace(value))
 	}
 	w.add(value)
 	w.add("\r\n")
