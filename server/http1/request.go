@@ -82,7 +82,7 @@ func check(r *http.Request, named []byte) error {
 	if has && !httpguts.ValidHostHeader(host) {
 		return &refusal{http.StatusBadRequest, "malformed Host header"}
 	}
-	if expect := r.Header["Expect"]; len(expect) > 0 && expect[0] != "" && !httpguts.HeaderValuesContainsToken(expect[:1], "100-continue") {
+	if expect := r.Header.Get("Expect"); expect != "" && !wantsContinue(expect) {
 		return &refusal{http.StatusExpectationFailed, ""}
 	}
 	for name, values := range r.Header {
@@ -96,6 +96,15 @@ func check(r *http.Request, named []byte) error {
 		}
 	}
 	return nil
+}
+
+func wantsContinue(expect string) bool {
+	for word := range strings.FieldsFuncSeq(expect, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
+		if strings.EqualFold(word, "100-continue") {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse answers what could not be read, and ends the connection.
