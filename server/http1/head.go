@@ -38,7 +38,7 @@ func (s *source) Read(p []byte) (int, error) {
 
 // bufferHead waits until a whole head is there to be parsed, so that nothing of
 // one that is too large or too slow is. A head that comes in one piece sets no
-// deadline. The bytes are good until the next read.
+// deadline. The bytes are good until something is read that is not buffered.
 func (c *conn) bufferHead() (head []byte, err error) {
 	for seen, armed := 0, c.w.served == 0; ; {
 		b, _ := c.r.Peek(c.r.Buffered()) // no more than is there, so never an error
@@ -99,7 +99,7 @@ func (c *conn) longHead() (head []byte, err error) {
 }
 
 // hostLines are the values of Host in a head, by the parser http.ReadRequest
-// uses, which keeps them to itself when the target names a host too.
+// uses.
 func hostLines(head []byte) []string {
 	_, fields, _ := bytes.Cut(head, []byte("\n"))
 	h, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(fields))).ReadMIMEHeader() // what it says of errors, http.ReadRequest has said

@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,15 +37,11 @@ func (c *conn) readRequest() (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	var named []byte // the head of a request whose target may name a host
-	if _, target, _ := bytes.Cut(head, []byte(" ")); len(target) > 0 && target[0] != '/' {
-		named = bytes.Clone(head)
-	}
 	parsed, err := http.ReadRequest(c.r)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(parsed, named); err != nil {
+	if err := check(parsed, head); err != nil {
 		return nil, err
 	}
 	c.last = parsed.Method
@@ -63,23 +58,22 @@ func (c *conn) readRequest() (*request, error) {
 	return r, nil
 }
 
-// check judges what is read well and still no request to serve. Host is checked
-// also where the target takes its place (RFC 9112 section 3.2).
-func check(r *http.Request, named []byte) error {
+// check judges what is read well and still no request to serve.
+func check(r *http.Request, head []byte) error {
 	if r.ProtoMajor != 1 {
 		return &refusal{http.StatusHTTPVersionNotSupported, "unsupported protocol version"}
 	}
-	host, has := r.Host, r.Host != ""
-	if named != nil {
-		lines := hostLines(named)
-		if has = len(lines) > 0; has {
-			host = lines[0]
-		}
+	// http.ReadRequest keeps the Host line to itself, and prefers what a target
+	// names; the line has to be there and in order all the same (RFC 9112
+	// section 3.2).
+	hosts := []string{r.Host}
+	if r.Host == "" || r.RequestURI[0] != '/' {
+		hosts = hostLines(head)
 	}
-	if !has && r.ProtoMinor > 0 && r.Method != http.MethodConnect {
+	if len(hosts) == 0 && r.ProtoMinor > 0 && r.Method != http.MethodConnect {
 		return &refusal{http.StatusBadRequest, "missing required Host header"}
 	}
-	if has && !httpguts.ValidHostHeader(host) {
+	if len(hosts) > 0 && !httpguts.ValidHostHeader(hosts[0]) {
 		return &refusal{http.StatusBadRequest, "malformed Host header"}
 	}
 	if expect := r.Header.Get("Expect"); expect != "" && !wantsContinue(expect) {
