@@ -183,7 +183,7 @@ func answers(out []byte, methods []string) (all []answer, rest string) {
 	}
 }
 
-// once is a listener for connections that are handed to it.
+// handed is a listener for connections that are handed to it.
 type handed struct {
 	conns chan net.Conn
 	done  chan struct{}
