@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -50,16 +51,13 @@ func (d *door) Close() error {
 	return nil
 }
 
-// greet shakes hands within the patience for it, and serves whoever chose
-// HTTP/1.1 or said nothing.
+// greet shakes hands, and serves whoever chose HTTP/1.1 or said nothing.
 func (d *door) greet(ctx context.Context, raw net.Conn, one *http1.Server) {
-	c := tls.Server(raw, d.config)
-	_ = raw.SetDeadline(time.Now().Add(d.patience)) // a closed connection says so in the handshake
-	if err := c.Handshake(); err != nil {
+	c, err := d.shake(raw)
+	if err != nil {
 		d.turnAway(raw, err)
 		return
 	}
-	_ = raw.SetDeadline(time.Time{}) // as above
 	state := c.ConnectionState()
 	switch state.NegotiatedProtocol {
 	case "h2":
@@ -73,6 +71,26 @@ func (d *door) greet(ctx context.Context, raw net.Conn, one *http1.Server) {
 	default: // an authority that came for the handshake alone (RFC 8737)
 		_ = c.Close() // it has what it wanted
 	}
+}
+
+var errPanicked = errors.New("panic in the handshake")
+
+// shake does the handshake within the patience for it. A panic, of TLS or of
+// whoever chooses the certificate, ends this connection alone.
+func (d *door) shake(raw net.Conn) (c *tls.Conn, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			d.log.LogAttrs(context.Background(), slog.LevelError, "panic in a TLS handshake", slog.String("type", typeName(cause)), slog.String("stack", string(debug.Stack())))
+			err = errPanicked
+		}
+	}()
+	c = tls.Server(raw, d.config)
+	_ = raw.SetDeadline(time.Now().Add(d.patience)) // a closed connection says so in the handshake
+	if err := c.Handshake(); err != nil {
+		return nil, err
+	}
+	_ = raw.SetDeadline(time.Time{}) // as above
+	return c, nil
 }
 
 // turnAway ends a connection without TLS. A client that speaks HTTP is told.
