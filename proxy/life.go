@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"sync"
+
+	"gatehouse/wire"
 )
 
 // life is the context of one exchange: it ends with the client's, or for a
@@ -16,19 +18,11 @@ type life struct {
 	mu    sync.Mutex
 	cause error         // nil while it goes on
 	done  chan struct{} // made when somebody asks
-	last  int           // number of the newest hook
-	hooks []hook
-	room  [2]hook // of hooks, usually
-}
-
-type hook struct {
-	number int
-	run    func()
+	hooks wire.Hooks
 }
 
 func (l *life) begin(client context.Context) {
 	l.Context = client
-	l.hooks = l.room[:0]
 	l.mu.Lock() // a client that is gone already ends it at once
 	defer l.mu.Unlock()
 	l.detach = afterEnd(client, func() { l.cancel(context.Cause(client)) })
@@ -58,13 +52,10 @@ func (l *life) cancel(cause error) {
 	if l.done != nil {
 		close(l.done)
 	}
-	hooks, detach := l.hooks, l.detach
-	l.hooks = nil
+	l.hooks.Run()
+	detach := l.detach
 	l.mu.Unlock()
 	detach()
-	for _, h := range hooks {
-		go h.run()
-	}
 }
 
 // why is what it ended for; nil while it goes on.
@@ -105,22 +96,12 @@ func (l *life) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	l.last++
-	number := l.last
-	l.hooks = append(l.hooks, hook{number, f})
-	return func() bool { return l.remove(number) }
-}
-
-func (l *life) remove(number int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i, h := range l.hooks {
-		if h.number == number {
-			l.hooks = append(l.hooks[:i], l.hooks[i+1:]...)
-			return true
-		}
+	number := l.hooks.Add(f)
+	return func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.hooks.Remove(number)
 	}
-	return false
 }
 
 var _ context.Context = (*life)(nil)

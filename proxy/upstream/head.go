@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"gatehouse/wire"
 )
 
 // What the standard parser forgives and a gateway must not (threat T53): a
@@ -44,28 +46,10 @@ func (c *conn) peekHead() ([]byte, error) {
 		if n := min(len(b), len(proto)); string(b[:n]) != proto[:n] {
 			return nil, errNotHTTP // what speaks first may not say more
 		}
-		if end := headEnd(b, have); end > 0 {
+		if end := wire.HeadEnd(b, have); end > 0 {
 			return b[:end], nil
 		}
 		have = len(b)
-	}
-}
-
-// headEnd returns the length of the head b begins with, or 0; b[:seen] is
-// known not to hold its end.
-func headEnd(b []byte, seen int) int {
-	for at := max(seen-2, 0); ; {
-		i := bytes.IndexByte(b[at:], '\n')
-		if i < 0 {
-			return 0
-		}
-		at += i + 1
-		switch rest := b[at:]; {
-		case len(rest) > 0 && rest[0] == '\n':
-			return at + 1
-		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
-			return at + 2
-		}
 	}
 }
 

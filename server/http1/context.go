@@ -2,8 +2,9 @@ package http1
 
 import (
 	"context"
-	"slices"
 	"sync"
+
+	"gatehouse/wire"
 )
 
 // requestContext ends when the client leaves, and when its request was served.
@@ -14,32 +15,20 @@ type requestContext struct {
 	mu    sync.Mutex
 	over  bool
 	done  chan struct{} // made when somebody asks
-	last  int           // number of the newest hook
-	hooks []hook
-	room  [1]hook // of hooks, usually
-}
-
-type hook struct {
-	number int
-	run    func()
+	hooks wire.Hooks
 }
 
 func (c *requestContext) end() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.over {
-		c.mu.Unlock()
 		return
 	}
 	c.over = true
 	if c.done != nil {
 		close(c.done)
 	}
-	hooks := c.hooks
-	c.hooks = nil
-	c.mu.Unlock()
-	for _, h := range hooks {
-		go h.run()
-	}
+	c.hooks.Run()
 }
 
 // Done implements context.Context.
@@ -75,22 +64,10 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	if c.hooks == nil {
-		c.hooks = c.room[:0]
+	number := c.hooks.Add(f)
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.hooks.Remove(number)
 	}
-	c.last++
-	number := c.last
-	c.hooks = append(c.hooks, hook{number, f})
-	return func() bool { return c.remove(number) }
-}
-
-func (c *requestContext) remove(number int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at := slices.IndexFunc(c.hooks, func(h hook) bool { return h.number == number })
-	if at < 0 {
-		return false
-	}
-	c.hooks = slices.Delete(c.hooks, at, at+1)
-	return true
 }

@@ -19,9 +19,9 @@ import (
 	"time"
 )
 
-// wire is a client that sends all it has to say, and that this is all. Its
+// tape is a client that sends all it has to say, and that this is all. Its
 // server reads as many bytes at once as piece says.
-type wire struct {
+type tape struct {
 	mu    sync.Mutex
 	in    []byte
 	piece int
@@ -30,11 +30,11 @@ type wire struct {
 	ended chan struct{}
 }
 
-func newWire(in []byte, piece int) *wire {
-	return &wire{in: in, piece: piece, ended: make(chan struct{})}
+func newTape(in []byte, piece int) *tape {
+	return &tape{in: in, piece: piece, ended: make(chan struct{})}
 }
 
-func (w *wire) Read(p []byte) (int, error) {
+func (w *tape) Read(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.in) == 0 {
@@ -45,7 +45,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (w *wire) Write(p []byte) (int, error) {
+func (w *tape) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
@@ -56,13 +56,13 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 }
 
-func (w *wire) Close() error                     { w.once.Do(func() { close(w.ended) }); return nil }
-func (w *wire) CloseWrite() error                { return w.Close() }
-func (w *wire) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-func (w *wire) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2} }
-func (w *wire) SetDeadline(time.Time) error      { return nil }
-func (w *wire) SetReadDeadline(time.Time) error  { return nil }
-func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+func (w *tape) Close() error                     { w.once.Do(func() { close(w.ended) }); return nil }
+func (w *tape) CloseWrite() error                { return w.Close() }
+func (w *tape) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (w *tape) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2} }
+func (w *tape) SetDeadline(time.Time) error      { return nil }
+func (w *tape) SetReadDeadline(time.Time) error  { return nil }
+func (w *tape) SetWriteDeadline(time.Time) error { return nil }
 
 // seen is what a handler was given, in the order of the requests.
 type seen struct {
@@ -207,7 +207,7 @@ func withNetHTTP(t testing.TB, in []byte, piece int) (*seen, []byte) {
 	srv := &http.Server{Handler: http.HandlerFunc(s.handler), MaxHeaderBytes: testMaxHead - 4096, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), DisableGeneralOptionsHandler: true} //nolint:gosec // no client is slow
 	go func() { _ = srv.Serve(l) }()
 	defer close(l.done)
-	c := newWire(in, piece)
+	c := newTape(in, piece)
 	l.conns <- c
 	wait(t, c)
 	return s, c.out.Bytes()
@@ -216,13 +216,13 @@ func withNetHTTP(t testing.TB, in []byte, piece int) (*seen, []byte) {
 func withOurs(t testing.TB, in []byte, piece int) (*seen, []byte) {
 	s := &seen{}
 	srv := &Server{Handler: http.HandlerFunc(s.handler), Log: slog.New(slog.DiscardHandler), Head: time.Minute, Idle: time.Minute, MaxHead: testMaxHead, Extra: func(int) string { return "" }}
-	c := newWire(in, piece)
+	c := newTape(in, piece)
 	go srv.Serve(context.Background(), c, nil)
 	wait(t, c)
 	return s, c.out.Bytes()
 }
 
-func wait(t testing.TB, c *wire) {
+func wait(t testing.TB, c *tape) {
 	t.Helper()
 	select {
 	case <-c.ended:

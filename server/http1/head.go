@@ -10,6 +10,8 @@ import (
 	"net/textproto"
 	"slices"
 	"time"
+
+	"gatehouse/wire"
 )
 
 // errGone says that nobody waits for an answer.
@@ -42,7 +44,7 @@ func (s *source) Read(p []byte) (int, error) {
 func (c *conn) bufferHead() (head []byte, err error) {
 	for seen, armed := 0, c.w.served == 0; ; {
 		b, _ := c.r.Peek(c.r.Buffered()) // no more than is there, so never an error
-		if end := headEnd(b, seen); end > 0 {
+		if end := wire.HeadEnd(b, seen); end > 0 {
 			return b[:end], c.fits(end)
 		}
 		if len(b) > c.srv.MaxHead {
@@ -87,7 +89,7 @@ func (c *conn) longHead() (head []byte, err error) {
 		b, _ := c.r.Peek(c.r.Buffered()) // as above
 		head = append(head, b...)
 		_, _ = c.r.Discard(len(b)) // as above
-		if end := headEnd(head, seen); end > 0 {
+		if end := wire.HeadEnd(head, seen); end > 0 {
 			c.src.head = head
 			c.r.Reset(&c.src)
 			return head[:end], c.fits(end)
@@ -110,23 +112,4 @@ func hostLines(head []byte) []string {
 func (c *conn) early() []byte {
 	b, _ := c.r.Peek(c.r.Buffered()) // no more than is there, so never an error
 	return slices.Concat(b, c.src.head)
-}
-
-// headEnd returns the length of the head b begins with, or 0; b[:seen] is known
-// not to hold its end. It ends where http.ReadRequest finds an empty line, or
-// before.
-func headEnd(b []byte, seen int) int {
-	for at := max(seen-2, 0); ; {
-		i := bytes.IndexByte(b[at:], '\n')
-		if i < 0 {
-			return 0
-		}
-		at += i + 1
-		switch rest := b[at:]; {
-		case len(rest) > 0 && rest[0] == '\n':
-			return at + 1
-		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
-			return at + 2
-		}
-	}
 }
