@@ -108,12 +108,13 @@ func TestT042_T043_T044_AmbiguousFramingEndsTheConnection(t *testing.T) {
 	g, app := openGate(t, wholeApp(list))
 	// Both framings: chunked counts, and nothing after it does.
 	for name, head := range map[string]string{
-		"length first":  fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n", len(smuggled)+5),
-		"chunked first": fmt.Sprintf("Transfer-Encoding: chunked\r\nContent-Length: %d\r\n", len(smuggled)+5),
-		"length zero":   "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+		"length first":  fmt.Sprintf(postHead+"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n", len(smuggled)+5),
+		"chunked first": fmt.Sprintf(postHead+"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n", len(smuggled)+5),
+		"length zero":   postHead + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+		"HTTP/1.0":      strings.Replace(postHead, "HTTP/1.1", "HTTP/1.0", 1) + "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
 	} {
 		c := g.Raw1("open.test")
-		c.Say(postHead + head + "\r\n0\r\n\r\n" + smuggled)
+		c.Say(head + "\r\n0\r\n\r\n" + smuggled)
 		if a := c.Answer("POST"); a.Status != 200 && a.Status != 400 {
 			t.Errorf("%s: %d %v", name, a.Status, a.Err)
 		}

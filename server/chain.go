@@ -33,9 +33,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if from.secure {
 		w.hsts = st.hsts
 	}
-	// A request with both framings looks, once parsed, like any chunked one;
-	// RFC 9112 section 6.1 wants its connection closed.
-	w.close = r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 || s.draining.Load()
+	w.close = s.draining.Load()
 	if from.bad != "" {
 		s.metrics.badAddr.WithLabelValues(from.bad).Inc()
 	}

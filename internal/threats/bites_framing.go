@@ -3,11 +3,14 @@ package main
 // T42 to T59.
 var framingBites = []bite{
 	{breaks: "T42: Content-Length with Transfer-Encoding leaves the connection open",
-		file: "server/chain.go", old: `r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 || s.draining.Load()`, new: `s.draining.Load()`,
+		file: "server/http1/request.go", old: `return len(fieldLines(head, "Content-Length")) > 0`, new: `return false`,
 		tests: []string{"server TestT042_BothFramingsEndTheConnection", "e2e TestT042_T043_T044_AmbiguousFramingEndsTheConnection"}},
-	{breaks: "T42: every body ends its connection, framed twice or not",
-		file: "server/chain.go", old: `len(r.TransferEncoding) > 0`, new: `r.Body != http.NoBody`,
-		tests: []string{"server TestT042_ContentLengthKeepsTheConnection"}},
+	{breaks: "T42: every chunked body ends its connection, framed twice or not",
+		file: "server/http1/request.go", old: `return len(fieldLines(head, "Content-Length")) > 0`, new: `return true`,
+		tests: []string{"server TestT042_OneFramingKeepsTheConnection"}},
+	{breaks: "T42: HTTP/1.0 with an encoding keeps its connection",
+		file: "server/http1/request.go", old: `return len(fieldLines(head, "Transfer-Encoding")) > 0`, new: `return false`,
+		tests: []string{"e2e TestT042_T043_T044_AmbiguousFramingEndsTheConnection"}},
 	{breaks: "T43: a Transfer-Encoding that only looks like chunked is taken for it",
 		file: "std:net/http/transfer.go", old: `!ascii.EqualFold(raw[0], "chunked")`, new: `!ascii.EqualFold(raw[0], "chunked") && !strings.Contains(raw[0], "chunked")`,
 		tests: []string{"e2e TestT042_T043_T044_AmbiguousFramingEndsTheConnection"}},

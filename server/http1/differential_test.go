@@ -241,6 +241,11 @@ func agree(in []byte, theirs, ours *seen, theirOut, ourOut []byte) error {
 	defer ours.mu.Unlock()
 	a, restA := answers(theirOut, theirs.heads)
 	b, restB := answers(ourOut, ours.heads)
+	if n := len(ours.lines); n > 0 && n <= len(theirs.lines) && len(b) <= len(a) && strings.Replace(ours.lines[n-1], " close=true ", " close=false ", 1) == theirs.lines[n-1] {
+		// Nothing may follow a request with two framings (RFC 9112 section 6.1);
+		// net/http goes on.
+		theirs.lines, a, restA = append(theirs.lines[:n-1:n-1], ours.lines[n-1]), a[:len(b)], ""
+	}
 	if n := len(ours.lines); n > 0 && strings.Contains(ours.lines[n-1], " ok=false ") && len(b) <= len(a) {
 		// In full duplex net/http takes what is behind a broken body for a request.
 		theirs.lines, a, restA, restB = theirs.lines[:min(n, len(theirs.lines))], a[:len(b)], "", ""
@@ -281,7 +286,7 @@ var odd = struct{ lines, hosts, fields, bodies []string }{
 	fields: []string{"Connection: close", "Connection: Keep-Alive", "connection: x, CLOSE", "X: y", "X-Empty:", "X-Fold: a\r\n b", "X-Fold: a\r\n\tb", "X-Bare: a\nX-B: c", "X\x00: y", "X: \x00", "X: \x7f", "X: \xff\xfe", "NoColon", ": none",
 		"Expect: 100-continue", "expect: 100-Continue", "Expect: more", "Pragma: no-cache", "Trailer: X-T", "Trailer: Content-Length", "Upgrade: websocket", "X-Big: " + strings.Repeat("b", 3000), "X-Huge: " + strings.Repeat("h", 9000),
 		"TE: trailers", "Transfer-Encoding: gzip", "Transfer-Encoding: identity", "Cookie: a=b", "X-Tab:\ty\t", "X-Space: y   "},
-	bodies: []string{"\r\n", "\r\n", "\r\n", "\n", "Content-Length: 5\r\n\r\nhello", "Content-Length: 5\r\n\r\nhel", "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "Content-Length: +5\r\n\r\nhello",
+	bodies: []string{"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello", "\r\n", "\r\n", "\r\n", "\n", "Content-Length: 5\r\n\r\nhello", "Content-Length: 5\r\n\r\nhel", "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "Content-Length: +5\r\n\r\nhello",
 		"Content-Length: 0\r\n\r\n", "Content-Length:\r\n\r\n", "Content-Length: 99999999999999999999\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: CHUNKED\r\n\r\n5;ext=1\r\nhello\r\n0\r\nX-T: 1\r\n\r\n",
 		"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\nhel", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\nX-Long: " + strings.Repeat("t", 5000) + "\r\n\r\n", "Content-Length: 4096\r\n\r\n" + strings.Repeat("4", 4096), "Content-Length: 300000\r\n\r\n" + strings.Repeat("3", 300000), "Content-Length: 200000\r\n\r\n" + strings.Repeat("2", 200000)},

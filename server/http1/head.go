@@ -100,12 +100,12 @@ func (c *conn) longHead() (head []byte, err error) {
 	}
 }
 
-// hostLines are the values of Host in a head, by the parser http.ReadRequest
-// uses.
-func hostLines(head []byte) []string {
+// fieldLines are the values of a field in a head, by the parser that
+// http.ReadRequest uses, which keeps some fields to itself.
+func fieldLines(head []byte, name string) []string {
 	_, fields, _ := bytes.Cut(head, []byte("\n"))
 	h, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(fields))).ReadMIMEHeader() // what it says of errors, http.ReadRequest has said
-	return h["Host"]
+	return h[name]
 }
 
 // early is what was read and belongs to nobody yet.

@@ -43,6 +43,7 @@ func (c *conn) readRequest() (*request, error) {
 		return nil, err
 	}
 	c.last = parsed.Method
+	parsed.Close = parsed.Close || twoFramings(parsed, head)
 	parsed.RemoteAddr, parsed.TLS = c.remote, c.tls
 	r := &request{ctx: &requestContext{Context: c.ctx}}
 	if parsed.Body != http.NoBody {
@@ -66,7 +67,7 @@ func check(r *http.Request, head []byte) error {
 	// section 3.2).
 	hosts := []string{r.Host}
 	if r.Host == "" || r.RequestURI[0] != '/' {
-		hosts = hostLines(head)
+		hosts = fieldLines(head, "Host")
 	}
 	if len(hosts) == 0 && r.ProtoMinor > 0 && r.Method != http.MethodConnect {
 		return &refusal{http.StatusBadRequest, "missing required Host header"}
@@ -88,6 +89,20 @@ func check(r *http.Request, head []byte) error {
 		}
 	}
 	return nil
+}
+
+// twoFramings reports a request whose end somebody before us may have seen
+// elsewhere, so that its connection has to end with it (RFC 9112 section 6.1,
+// threat T42): a chunked one with a length, and one of HTTP/1.0 that names an
+// encoding. Once parsed they look like any other.
+func twoFramings(r *http.Request, head []byte) bool {
+	switch {
+	case len(r.TransferEncoding) > 0:
+		return len(fieldLines(head, "Content-Length")) > 0
+	case r.ProtoMinor == 0 && !r.Close:
+		return len(fieldLines(head, "Transfer-Encoding")) > 0
+	}
+	return false
 }
 
 func wantsContinue(expect string) bool {
