@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Keep-alive of client connections: as package net has it by default.
@@ -14,25 +16,35 @@ const (
 	keepAliveCount = 9  // unanswered ones that end a connection
 )
 
-// listen opens a listener whose connections have keep-alive on. They inherit
-// the options: set on each, they would be four system calls more for every new
-// connection.
+// maxUnsent is how much of an answer the kernel holds, in bytes, for a client
+// to make room for, beyond what is on its way (TCP_NOTSENT_LOWAT). Without it
+// that is up to tcp_wmem's maximum, usually 4 MiB, for each connection of a
+// client that does not read, and filling it takes time from others (threat
+// T123).
+const maxUnsent = 128 << 10
+
+// listen opens a listener whose connections have keep-alive on and keep little
+// unsent. They inherit the options: set on each, they would be five system calls
+// more for every new connection. One for Multipath TCP, which package net asks
+// for by itself, does not hand its options on.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
-		if err := c.Control(func(fd uintptr) { failed = keepAlive(int(fd)) }); err != nil { //#nosec G115 -- a descriptor
+		if err := c.Control(func(fd uintptr) { failed = inherit(int(fd)) }); err != nil { //#nosec G115 -- a descriptor
 			return err
 		}
 		return failed
 	}}
+	lc.SetMultipathTCP(false)
 	return lc.Listen(ctx, "tcp", addr)
 }
 
-func keepAlive(fd int) error {
+func inherit(fd int) error {
 	return errors.Join(
 		syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1),
 		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, keepAliveIdle),
 		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, keepAliveEvery),
 		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, keepAliveCount),
+		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent),
 	)
 }

@@ -1,9 +1,13 @@
 package server
 
 import (
+	"io"
 	"net"
+	"net/http"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestClientConnectionsAreKeptAlive(t *testing.T) {
@@ -44,4 +48,37 @@ func TestClientConnectionsAreKeptAlive(t *testing.T) {
 	if _, err := listen(t.Context(), "127.0.0.1:http-nothing"); err == nil {
 		t.Error("an address that is none")
 	}
+}
+
+// T123: an answer that its client does not read waits where it comes from, and
+// not in megabytes of this machine's kernel.
+func TestT123_WhatIsNotReadIsNotTaken(t *testing.T) {
+	var taken atomic.Int64
+	over := make(chan struct{})
+	g := start(t, func(o *Options) {
+		o.Proxy = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			defer close(over)
+			for piece := make([]byte, 16<<10); ; {
+				n, err := w.Write(piece)
+				taken.Add(int64(n))
+				if err != nil {
+					return
+				}
+			}
+		})
+	})
+	c := g.raw(testHost)
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	before := int64(-1)
+	for now := taken.Load(); now != before || now == 0; now = taken.Load() {
+		before = now
+		time.Sleep(200 * time.Millisecond)
+	}
+	if before > 1<<20 {
+		t.Errorf("%d KiB were taken for a client that reads nothing", before>>10)
+	}
+	_ = c.NetConn().Close()
+	<-over
 }
