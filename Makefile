@@ -9,7 +9,9 @@ COMMIT     ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 TAGS       := osusergo netgo sqlite_omit_load_extension
 LDFLAGS    := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # The binary is stripped: compiling debug information for it takes a quarter of a first build.
-BUILDFLAGS := -trimpath -tags '$(TAGS)' -gcflags=all=-dwarf=false
+# The profile is not called default.pgo, or tests would be compiled with it too.
+PROFILE    := cmd/gatehouse/gatehouse.pgo
+BUILDFLAGS := -trimpath -tags '$(TAGS)' -gcflags=all=-dwarf=false -pgo=$(CURDIR)/$(PROFILE)
 TOOLS      := $(CURDIR)/.tools
 FUZZTIME   ?= 30s
 # What tests start for themselves.
@@ -95,6 +97,14 @@ layers: build ## where the CPU goes, by layer, from a profile under load: WRITE=
 	./bench/install.sh
 	$(GO) build -o $(TOOLS)/bench ./bench
 	PATH="$(TOOLS):$$PATH" $(TOOLS)/bench layers $(if $(WRITE),-write)
+
+.PHONY: pgo
+pgo: build ## profile the binary under load, for the compiler (cmd/gatehouse/gatehouse.pgo)
+	./bench/install.sh
+	$(GO) build -o $(TOOLS)/bench ./bench
+	mkdir -p $(TOOLS)/profiles
+	PATH="$(TOOLS):$$PATH" $(TOOLS)/bench layers -work h1-1k,h2-1k -duration 20s -keep $(TOOLS)/profiles
+	$(GO) tool pprof -proto $(TOOLS)/profiles/h1-1k.pprof $(TOOLS)/profiles/h2-1k.pprof > $(PROFILE)
 
 .PHONY: microbench
 microbench: ## Go benchmarks of the hot path, BENCHCOUNT (5) times
