@@ -383,6 +383,23 @@ func TestT125_StreamsPerConnection(t *testing.T) {
 	}
 }
 
+// T124: who sends what is no request waits for the answer, so that sending it
+// over and over takes time.
+func TestT124_RefusalsTakeTheirTime(t *testing.T) {
+	g := start(t, nil)
+	for text, status := range map[string]int{
+		"GET / HTTP/1.1\r\nHost: app.example.com\r\nX: " + strings.Repeat("x", 40<<10) + "\r\n\r\n": 431,
+		"GET / HTTP/1.1\r\nHost : app.example.com\r\n\r\n":                                          400,
+	} {
+		c := g.raw(testHost)
+		asked := time.Now()
+		resp, _ := send(t, c, text)
+		if took := time.Since(asked); resp.StatusCode != status || took < refusalPause {
+			t.Errorf("%.30q: %d after %v", text, resp.StatusCode, took)
+		}
+	}
+}
+
 func TestProxyProtocol(t *testing.T) {
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, callerOf(nil, r).client) })
 	tlsOver := func(g *gate, first string) (*http.Response, string, error) {

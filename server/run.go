@@ -252,12 +252,15 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 // http1Server has the same limits.
 func (s *Server) http1Server(h http.Handler) *http1.Server {
 	return &http1.Server{
-		Handler: h, Log: s.log, Head: s.opts.Patience.Header, Idle: s.opts.Patience.Idle, MaxHead: maxHeader + maxHeader/8,
+		Handler: h, Log: s.log, Head: s.opts.Patience.Header, Idle: s.opts.Patience.Idle, Pause: refusalPause, MaxHead: maxHeader + maxHeader/8,
 		Extra: func(status int) string {
 			return "Gatehouse-Response: " + refusalCode(status) + "\r\nCache-Control: no-store\r\n"
 		},
 	}
 }
+
+// refusalPause is what a client waits for the answer to what is no request.
+const refusalPause = 100 * time.Millisecond
 
 // refusalCode names answers to what is no request.
 func refusalCode(status int) string {

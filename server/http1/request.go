@@ -126,6 +126,7 @@ func (c *conn) refuse(err error) {
 	default:
 		is = &refusal{http.StatusBadRequest, ""}
 	}
+	time.Sleep(c.srv.Pause)
 	status := fmt.Sprintf("%d %s", is.status, http.StatusText(is.status))
 	body := status
 	if is.text != "" {

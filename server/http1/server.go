@@ -29,6 +29,7 @@ type Server struct {
 
 	Head    time.Duration           // for the head of a request, from its first byte, and of the first one from the start
 	Idle    time.Duration           // without a request
+	Pause   time.Duration           // before what is no request is answered, so that doing it over and over takes time
 	MaxHead int                     // bytes of a request's head, beyond which it is answered 431
 	Extra   func(status int) string // header lines, each with its CRLF, of answers that no handler makes
 
