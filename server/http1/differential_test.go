@@ -280,7 +280,7 @@ var odd = struct{ lines, hosts, fields, bodies []string }{
 	lines: []string{"GET / HTTP/1.1", "GET /exact?a=b HTTP/1.1", "POST /echo HTTP/1.1", "PUT /unread HTTP/1.1", "HEAD /exact HTTP/1.1", "HEAD /long HTTP/1.1", "HEAD / HTTP/1.1",
 		"GET /long HTTP/1.1", "GET /short HTTP/1.1", "GET /over HTTP/1.1", "GET /stream HTTP/1.1", "GET /empty HTTP/1.1", "GET /same HTTP/1.1", "GET /early HTTP/1.1", "GET /trail HTTP/1.1",
 		"GET /close HTTP/1.1", "GET /odd HTTP/1.1", "GET /nothing HTTP/1.1", "GET /stream HTTP/1.0", "GET /exact HTTP/1.0", "GET / HTTP/1.0", "POST /trail HTTP/1.0", "HEAD /stream HTTP/1.0",
-		"GET http://other.test/abs HTTP/1.1", "OPTIONS * HTTP/1.1", "CONNECT a:1 HTTP/1.1", "GET / HTTP/1.2", "GET / HTTP/2.0", "GET /", "GET  / HTTP/1.1", "G@T / HTTP/1.1", " GET / HTTP/1.1",
+		"GET http://other.test/abs HTTP/1.1", "OPTIONS * HTTP/1.1", "CONNECT a:1 HTTP/1.1", "CONNECT  HTTP/1.1", "GET / HTTP/1.2", "GET / HTTP/2.0", "GET /", "GET  / HTTP/1.1", "G@T / HTTP/1.1", " GET / HTTP/1.1",
 		"GET /%zz HTTP/1.1", "GET /\x7f HTTP/1.1", "get / http/1.1", "", "GET / HTTP/1.1 ", "POST /early HTTP/1.1", "POST /unread HTTP/1.0"},
 	hosts: []string{"Host: a.test", "Host: a.test", "Host: a.test", "Host: a.test", "Host: a.test", "host: A.test:80", "Host:", "", "Host: a b", "Host: a\r\nHost: b", "Host : a"},
 	fields: []string{"Connection: close", "Connection: Keep-Alive", "connection: x, CLOSE", "X: y", "X-Empty:", "X-Fold: a\r\n b", "X-Fold: a\r\n\tb", "X-Bare: a\nX-B: c", "X\x00: y", "X: \x00", "X: \x7f", "X: \xff\xfe", "NoColon", ": none",

@@ -66,7 +66,7 @@ func check(r *http.Request, head []byte) error {
 	// names; the line has to be there and in order all the same (RFC 9112
 	// section 3.2).
 	hosts := []string{r.Host}
-	if r.Host == "" || r.RequestURI[0] != '/' {
+	if r.Host == "" || !strings.HasPrefix(r.RequestURI, "/") { // there may be none, with CONNECT
 		hosts = fieldLines(head, "Host")
 	}
 	if len(hosts) == 0 && r.ProtoMinor > 0 && r.Method != http.MethodConnect {
