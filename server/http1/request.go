@@ -75,7 +75,7 @@ func check(r *http.Request, head []byte) error {
 	if len(hosts) > 0 && !httpguts.ValidHostHeader(hosts[0]) {
 		return &refusal{http.StatusBadRequest, "malformed Host header"}
 	}
-	if expect := r.Header.Get("Expect"); expect != "" && !wantsContinue(expect) {
+	if expect := r.Header.Get("Expect"); expect != "" && !hasWord(expect, "100-continue") {
 		return &refusal{http.StatusExpectationFailed, ""}
 	}
 	for name, values := range r.Header {
@@ -105,9 +105,10 @@ func twoFramings(r *http.Request, head []byte) bool {
 	return false
 }
 
-func wantsContinue(expect string) bool {
-	for word := range strings.FieldsFuncSeq(expect, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
-		if strings.EqualFold(word, "100-continue") {
+// hasWord reads a list as net/http does: spaces divide it as well as commas.
+func hasWord(list, word string) bool {
+	for w := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
+		if strings.EqualFold(w, word) {
 			return true
 		}
 	}

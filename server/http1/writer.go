@@ -63,7 +63,7 @@ func (w *writer) begin(c *conn, r *request) {
 	w.served++
 	w.status, w.framed, w.length, w.written, w.chunked = 0, false, -1, 0, false
 	w.held, w.trailers, w.err, w.linger = w.held[:0], nil, nil, false
-	w.keep = !r.Close
+	w.keep = !r.Close && !hasWord(r.Header.Get("Connection"), "close")
 }
 
 // release lets go of what the next request does not need.
