@@ -84,7 +84,7 @@ func FuzzT033_Target(f *testing.F) {
 	})
 }
 
-var plainOrigin = regexp.MustCompile(`^(?i:https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)$`)
+var plainOrigin = regexp.MustCompile(`^[Hh][Tt][Tt][Pp][Ss]?://(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`) // (?i) would take U+212A for a k and U+017F for an s
 
 // FuzzT072_Origin holds the comparison of origins against a pattern: what is
 // taken for the same origin is the same text, but for case and default port.
@@ -93,6 +93,8 @@ func FuzzT072_Origin(f *testing.F) {
 		f.Add(s, "app.test", true)
 		f.Add(s, "APP.test:8443", false)
 	}
+	f.Add("http://\u212a", "K", false)
+	f.Add("http\u017f://K", "K", true)
 	f.Fuzz(func(t *testing.T, origin, host string, secure bool) {
 		scheme, port := "http", ":80"
 		if secure {
