@@ -26,7 +26,7 @@ const maxUnsent = 128 << 10
 // listen opens a listener whose connections have keep-alive on and keep little
 // unsent. They inherit the options: set on each, they would be five system calls
 // more for every new connection. One for Multipath TCP, which package net asks
-// for by itself, does not hand its options on.
+// for by itself, does not hand on the last.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
