@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -43,7 +42,7 @@ func (w *writer) fix(status int) {
 	w.fields(w.ordinary)
 	if _, has := h["Date"]; !has {
 		w.add("Date: ")
-		w.add(w.conn.srv.dateNow())
+		w.add(w.conn.srv.date.Now())
 		w.add("\r\n")
 	}
 }
@@ -153,7 +152,7 @@ func (w *writer) connection() {
 		for _, v := range values {
 			w.field("Connection", v)
 		}
-	case !w.keep || w.conn.srv.closing.Load():
+	case !w.keep || w.conn.srv.conns.Closing():
 		w.keep = false
 		w.add("Connection: close\r\n")
 	case w.req.ProtoMinor == 0:
@@ -163,20 +162,4 @@ func (w *writer) connection() {
 			w.field("Connection", v)
 		}
 	}
-}
-
-// dateNow is the value of Date, formatted once a second.
-func (s *Server) dateNow() string {
-	now := time.Now()
-	if d := s.date.Load(); d != nil && d.second == now.Unix() {
-		return d.text
-	}
-	d := &dated{now.Unix(), now.UTC().Format(http.TimeFormat)}
-	s.date.Store(d)
-	return d.text
-}
-
-type dated struct {
-	second int64
-	text   string
 }

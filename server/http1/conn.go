@@ -78,10 +78,10 @@ func (c *conn) serve() {
 func (c *conn) answer(r *request) bool {
 	w := &c.w
 	w.begin(c, r)
-	defer r.ctx.end()
+	defer r.ctx.End()
 	c.startGuard(r.body == nil)
 	c.srv.Handler.ServeHTTP(w, r.Request)
-	r.ctx.end()
+	r.ctx.End()
 	if !c.stopGuard() {
 		return false // taken over
 	}
@@ -93,7 +93,7 @@ func (c *conn) answer(r *request) bool {
 	case w.linger:
 		c.linger()
 		return false
-	case !keep || c.srv.closing.Load():
+	case !keep || c.srv.conns.Closing():
 		return false
 	}
 	w.release()
@@ -153,7 +153,7 @@ func (c *conn) enter(p phase) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase = p
-	return p != idle || !c.srv.closing.Load()
+	return p != idle || !c.srv.conns.Closing()
 }
 
 // endIfIdle is a shutdown's question.
@@ -172,7 +172,7 @@ func (c *conn) cut() {
 	defer c.mu.Unlock()
 	_ = c.nc.SetDeadline(longAgo()) // a closed connection needs none
 	if c.guard.client != nil {
-		c.guard.client.end()
+		c.guard.client.End()
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"gatehouse/wire"
 )
 
 // guard notices that a client leaves while its request is served. Somebody has
@@ -16,7 +18,7 @@ type guard struct {
 	runs   bool      // the goroutine does
 	stops  bool      // and is told to end
 	ended  sync.Cond // on the connection's lock: it does not run
-	client *requestContext
+	client *wire.Context
 }
 
 // startGuard says that a request is served; may, that it has no body.
@@ -59,7 +61,7 @@ func (c *conn) watch() {
 	defer c.mu.Unlock()
 	g := &c.guard
 	if err != nil && g.client != nil && !errors.Is(err, bufio.ErrBufferFull) && !(g.stops && isTimeout(err)) {
-		g.client.end()
+		g.client.End()
 	}
 	g.runs, g.may = false, false
 	g.ended.Broadcast()

@@ -10,13 +10,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/wire"
+
 	"golang.org/x/net/http/httpguts"
 )
 
 // request is one that is served.
 type request struct {
 	*http.Request
-	ctx  *requestContext
+	ctx  *wire.Context
 	body *requestBody // nil without one
 }
 
@@ -45,7 +47,7 @@ func (c *conn) readRequest() (*request, error) {
 	c.last = parsed.Method
 	parsed.Close = parsed.Close || twoFramings(parsed, head)
 	parsed.RemoteAddr, parsed.TLS = c.remote, c.tls
-	r := &request{ctx: &requestContext{Context: c.ctx}}
+	r := &request{ctx: &wire.Context{Context: c.ctx}}
 	if parsed.Body != http.NoBody {
 		r.body = c.newBody(parsed)
 		parsed.Body = r.body

@@ -17,9 +17,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"gatehouse/wire"
 )
 
 // Server is safe for concurrent use. Its fields must not change once it serves.
@@ -33,10 +33,8 @@ type Server struct {
 	MaxHead int                     // bytes of a request's head, beyond which it is answered 431
 	Extra   func(status int) string // header lines, each with its CRLF, of answers that no handler makes
 
-	date    atomic.Pointer[dated]
-	closing atomic.Bool
-	mu      sync.Mutex
-	conns   map[*conn]struct{}
+	date  wire.Date
+	conns wire.Conns[*conn]
 }
 
 // Bounds of what is done for a connection that ends.
@@ -51,31 +49,12 @@ const (
 // values of ctx are those of its requests' contexts; state is nil without TLS.
 func (s *Server) Serve(ctx context.Context, nc net.Conn, state *tls.ConnectionState) {
 	c := newConn(ctx, s, nc, state)
-	if !s.add(c) {
+	if !s.conns.Add(c) {
 		_ = nc.Close() // the server is gone
 		return
 	}
-	defer s.remove(c)
+	defer s.conns.Remove(c)
 	c.serve()
-}
-
-func (s *Server) add(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	if s.conns == nil {
-		s.conns = map[*conn]struct{}{}
-	}
-	s.conns[c] = struct{}{}
-	return true
-}
-
-func (s *Server) remove(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
 }
 
 // Run looks after the clients of requests that last, until ctx ends.
@@ -87,16 +66,8 @@ func (s *Server) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.each((*conn).look)
+			s.conns.Each((*conn).look)
 		}
-	}
-}
-
-func (s *Server) each(f func(*conn)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		f(c)
 	}
 }
 
@@ -104,33 +75,13 @@ func (s *Server) each(f func(*conn)) {
 // the others end with their answer, and waits for that or for ctx, whose error
 // it returns then.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing.Store(true)
-	s.mu.Unlock()
-	t := time.NewTicker(10 * time.Millisecond)
-	defer t.Stop()
-	for {
-		s.each((*conn).endIfIdle)
-		s.mu.Lock()
-		left := len(s.conns)
-		s.mu.Unlock()
-		if left == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-t.C:
-		}
-	}
+	return s.conns.Drain(ctx, (*conn).endIfIdle)
 }
 
 // Close ends every connection, and the contexts of their requests.
 func (s *Server) Close() {
-	s.mu.Lock()
-	s.closing.Store(true)
-	s.mu.Unlock()
-	s.each((*conn).cut)
+	s.conns.Close()
+	s.conns.Each((*conn).cut)
 }
 
 var errTaken = errors.New("http1: the connection was taken over")

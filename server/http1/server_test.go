@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"gatehouse/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -230,7 +232,7 @@ func TestClientsAreMissed(t *testing.T) {
 // context agrees with it.
 func TestRequestContext(t *testing.T) {
 	type key struct{}
-	c := &requestContext{Context: context.WithValue(context.Background(), key{}, 1)}
+	c := &wire.Context{Context: context.WithValue(context.Background(), key{}, 1)}
 	child, cancel := context.WithCancel(c)
 	defer cancel()
 	ran := make(chan string, 2)
@@ -242,8 +244,8 @@ func TestRequestContext(t *testing.T) {
 	if c.Err() != nil || child.Err() != nil || child.Value(key{}) != 1 {
 		t.Error("before the end")
 	}
-	c.end()
-	c.end()
+	c.End()
+	c.End()
 	<-child.Done()
 	<-c.Done()
 	if got := <-ran; got != "kept" || !errors.Is(c.Err(), context.Canceled) || !errors.Is(child.Err(), context.Canceled) {

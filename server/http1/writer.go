@@ -212,7 +212,7 @@ func (w *writer) flush() {
 func (w *writer) write(p []byte) {
 	if _, err := w.conn.nc.Write(p); err != nil {
 		w.err, w.keep = err, false
-		w.req.ctx.end() // nobody is left to answer
+		w.req.ctx.End() // nobody is left to answer
 	}
 }
 

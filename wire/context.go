@@ -1,24 +1,24 @@
-package http1
+package wire
 
 import (
 	"context"
 	"sync"
-
-	"gatehouse/wire"
 )
 
-// requestContext ends when the client leaves, and when its request was served.
-// Usually nobody asks for Done, and one waits for the end.
-type requestContext struct {
-	context.Context
+// Context is that of a request a client made. It ends when the client leaves,
+// and when its request was served. Usually nobody asks for Done, and one waits
+// for the end. It is safe for concurrent use, and must not be copied.
+type Context struct {
+	context.Context //nolint:containedctx // its values
 
 	mu    sync.Mutex
 	over  bool
 	done  chan struct{} // made when somebody asks
-	hooks wire.Hooks
+	hooks Hooks
 }
 
-func (c *requestContext) end() {
+// End ends it, once.
+func (c *Context) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
@@ -32,7 +32,7 @@ func (c *requestContext) end() {
 }
 
 // Done implements context.Context.
-func (c *requestContext) Done() <-chan struct{} {
+func (c *Context) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done == nil {
@@ -45,7 +45,7 @@ func (c *requestContext) Done() <-chan struct{} {
 }
 
 // Err implements context.Context.
-func (c *requestContext) Err() error {
+func (c *Context) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
@@ -57,7 +57,7 @@ func (c *requestContext) Err() error {
 // AfterFunc is what package context calls for contexts made from this one: f
 // runs in its own goroutine once this ends. stop reports whether it kept f from
 // running.
-func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
+func (c *Context) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
