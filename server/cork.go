@@ -1,7 +1,9 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
+	"net"
 	"sync"
 )
 
@@ -57,3 +59,28 @@ func (w *writer) writeBody(p []byte) (int, error) {
 	}
 	return w.entry.write(w.ResponseWriter, p)
 }
+
+// oneGo is a connection whose large writes are gathered whoever writes.
+type oneGo struct {
+	*tls.Conn
+	under *conn
+}
+
+// inOneGo gathers what is written to a connection with TLS.
+func inOneGo(c *tls.Conn) net.Conn {
+	if under := inner(c); under != nil {
+		return oneGo{c, under}
+	}
+	return c
+}
+
+// Write implements net.Conn.
+func (c oneGo) Write(p []byte) (int, error) {
+	if len(p) <= maxRecord {
+		return c.Conn.Write(p)
+	}
+	return c.under.together(c.Conn.Write, p)
+}
+
+// maxRecord is what one TLS record holds.
+const maxRecord = 16 << 10

@@ -8,51 +8,26 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
 	"gatehouse/server/http1"
+	"gatehouse/server/http2"
 )
 
-// door is where connections shake hands. Those who choose HTTP/2 go on to
-// net/http, for which this is a listener; the others are served here.
+// door is where connections shake hands; then they are served by what they
+// chose.
 type door struct {
-	addr     net.Addr
 	config   *tls.Config
 	patience time.Duration
 	log      *slog.Logger
-
-	through chan net.Conn
-	once    sync.Once
-	shut    chan struct{}
+	one      *http1.Server
+	two      *http2.Server
 }
 
-func newDoor(addr net.Addr, config *tls.Config, patience time.Duration, log *slog.Logger) *door {
-	return &door{addr: addr, config: config, patience: patience, log: log, through: make(chan net.Conn), shut: make(chan struct{})}
-}
-
-// Accept implements net.Listener.
-func (d *door) Accept() (net.Conn, error) {
-	select {
-	case c := <-d.through:
-		return c, nil
-	case <-d.shut:
-		return nil, net.ErrClosed
-	}
-}
-
-// Addr implements net.Listener.
-func (d *door) Addr() net.Addr { return d.addr }
-
-// Close implements net.Listener.
-func (d *door) Close() error {
-	d.once.Do(func() { close(d.shut) })
-	return nil
-}
-
-// greet shakes hands, and serves whoever chose HTTP/1.1 or said nothing.
-func (d *door) greet(ctx context.Context, raw net.Conn, one *http1.Server) {
+// greet shakes hands, and has the connection served. Whoever said nothing speaks
+// HTTP/1.1.
+func (d *door) greet(ctx context.Context, raw net.Conn) {
 	c, err := d.shake(raw)
 	if err != nil {
 		d.turnAway(raw, err)
@@ -61,13 +36,9 @@ func (d *door) greet(ctx context.Context, raw net.Conn, one *http1.Server) {
 	state := c.ConnectionState()
 	switch state.NegotiatedProtocol {
 	case "h2":
-		select {
-		case d.through <- c:
-		case <-d.shut:
-			_ = c.Close() // nobody serves it any more
-		}
+		d.two.Serve(withConn(ctx, c), inOneGo(c), &state)
 	case "", "http/1.1":
-		one.Serve(withConn(ctx, c), c, &state)
+		d.one.Serve(withConn(ctx, c), c, &state)
 	default: // an authority that came for the handshake alone (RFC 8737)
 		_ = c.Close() // it has what it wanted
 	}
@@ -138,5 +109,3 @@ func passes(err error) bool {
 	}
 	return false
 }
-
-var _ net.Listener = (*door)(nil)

@@ -14,13 +14,13 @@ import (
 func TestAPanicInAHandshakeIsItsOwnConnections(t *testing.T) {
 	log := &lines{}
 	panics := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("a bug") }}
-	d := newDoor(&net.TCPAddr{}, panics, 5*time.Second, slog.New(slog.NewJSONHandler(log, nil)))
+	d := &door{config: panics, patience: 5 * time.Second, log: slog.New(slog.NewJSONHandler(log, nil))}
 	for range 2 {
 		ours, theirs := net.Pipe()
 		left := make(chan struct{})
 		go func() {
 			defer close(left)
-			d.greet(context.Background(), ours, nil)
+			d.greet(context.Background(), ours)
 		}()
 		if err := tls.Client(theirs, &tls.Config{ServerName: testHost, MinVersion: tls.VersionTLS13}).Handshake(); err == nil {
 			t.Error("shook hands")

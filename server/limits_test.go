@@ -92,8 +92,15 @@ func TestT123_SlowHandshakeAndHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if srv := s.httpServer(s); srv.ReadHeaderTimeout*2 > 10*time.Second || srv.IdleTimeout != time.Minute || srv.HTTP2.MaxConcurrentStreams != 100 {
-		t.Errorf("limits by default: %v %v %v", srv.ReadHeaderTimeout, srv.IdleTimeout, srv.HTTP2.MaxConcurrentStreams)
+	for _, srv := range []struct{ head, idle time.Duration }{
+		{s.http1Server(s).Head, s.http1Server(s).Idle}, {s.http2Server(s).Head, s.http2Server(s).Idle}, {s.adminServer(&net.TCPAddr{}).ReadHeaderTimeout, s.adminServer(&net.TCPAddr{}).IdleTimeout},
+	} {
+		if srv.head*2 > 10*time.Second || srv.idle != time.Minute {
+			t.Errorf("limits by default: %v", srv)
+		}
+	}
+	if n := s.http2Server(s).Streams; n != 100 {
+		t.Errorf("%d streams by default", n)
 	}
 }
 

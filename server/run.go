@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/server/http1"
+	"gatehouse/server/http2"
 
 	"github.com/pires/go-proxyproto"
 	"golang.org/x/crypto/acme"
@@ -51,14 +52,15 @@ func hstsValue(h config.HSTS) string {
 	return v
 }
 
-// serving is one listener and what serves its connections: net/http alone for
-// the admin listener, and for the others http1, with net/http for HTTP/2.
+// serving is one listener and what serves its connections: net/http for the
+// admin listener, and for the others http1, with http2 behind TLS.
 type serving struct {
 	name string
 	lis  net.Listener
-	one  *http1.Server
 	srv  *http.Server
-	door *door // of those who get to srv by TLS; nil without
+	one  *http1.Server
+	two  *http2.Server
+	door *door // to both; nil without TLS
 }
 
 // Run binds the listeners and serves until ctx ends; then it drains: readiness
@@ -84,6 +86,9 @@ func (s *Server) Run(ctx context.Context) error {
 		background.Go(func() { failed <- v.serve(bg) })
 		if v.one != nil {
 			background.Go(func() { v.one.Run(bg) })
+		}
+		if v.two != nil {
+			background.Go(func() { v.two.Run(bg) })
 		}
 	}
 	s.notify("READY=1")
@@ -124,8 +129,7 @@ func (v *serving) serve(ctx context.Context) error {
 	case v.door == nil:
 		err = acceptAll(v.lis, func(c net.Conn) { v.one.Serve(withConn(ctx, c), c, nil) })
 	default:
-		go func() { _ = v.srv.Serve(v.door) }() // ends with the door
-		err = acceptAll(v.lis, func(c net.Conn) { v.door.greet(ctx, c, v.one) })
+		err = acceptAll(v.lis, func(c net.Conn) { v.door.greet(ctx, c) })
 	}
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
@@ -135,13 +139,13 @@ func (v *serving) serve(ctx context.Context) error {
 
 // shutdown ends what serves in order, or gives ctx's error.
 func (v *serving) shutdown(ctx context.Context) error {
-	if v.one == nil {
+	if v.srv != nil {
 		return v.srv.Shutdown(ctx)
 	}
 	var two error
 	var both sync.WaitGroup
-	if v.door != nil {
-		both.Go(func() { two = v.srv.Shutdown(ctx) })
+	if v.two != nil {
+		both.Go(func() { two = v.two.Shutdown(ctx) })
 	}
 	one := v.one.Shutdown(ctx)
 	both.Wait()
@@ -150,11 +154,14 @@ func (v *serving) shutdown(ctx context.Context) error {
 
 // close ends what could not end in time.
 func (v *serving) close() {
-	if v.one != nil {
-		v.one.Close()
-	}
-	if v.srv != nil {
+	switch {
+	case v.srv != nil:
 		_ = v.srv.Close() // it ends either way
+	case v.two != nil:
+		v.two.Close()
+		fallthrough
+	default:
+		v.one.Close()
 	}
 }
 
@@ -200,7 +207,7 @@ func (s *Server) open(ctx context.Context, kind, addr string) (*serving, error) 
 	v := &serving{name: kind}
 	v.lis = &listener{Listener: raw, table: s.conns, kind: kind, shed: s.metrics.shed}
 	if kind == "admin" {
-		v.srv = s.httpServer(s.adminHandler(raw.Addr()))
+		v.srv = s.adminServer(raw.Addr())
 		return v, nil
 	}
 	if s.opts.Config.Listen.ProxyProtocol {
@@ -210,9 +217,8 @@ func (s *Server) open(ctx context.Context, kind, addr string) (*serving, error) 
 		v.one = s.http1Server(http.HandlerFunc(s.serveChallenge))
 		return v, nil
 	}
-	v.one, v.srv = s.http1Server(s), s.httpServer(s)
-	v.srv.TLSConfig = s.tlsConfig()
-	v.door = newDoor(raw.Addr(), v.srv.TLSConfig.Clone(), s.opts.Patience.Header, s.log)
+	v.one, v.two = s.http1Server(s), s.http2Server(s)
+	v.door = &door{config: s.tlsConfig(), patience: s.opts.Patience.Header, log: s.log, one: v.one, two: v.two}
 	return v, nil
 }
 
@@ -225,36 +231,40 @@ func (s *Server) proxyPolicy(o proxyproto.ConnPolicyOptions) (proxyproto.Policy,
 	return proxyproto.SKIP, nil
 }
 
-// httpServer sets every limit net/http leaves open by default (T123 to T125).
-func (s *Server) httpServer(h http.Handler) *http.Server {
+// maxHead leaves it to the chain to refuse nearly all heads that are too large.
+const maxHead = maxHeader + maxHeader/8
+
+// adminServer sets every limit net/http leaves open by default (T123, T124).
+func (s *Server) adminServer(addr net.Addr) *http.Server {
 	p := s.opts.Patience
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
 	return &http.Server{
-		Handler:                      h,
+		Handler:                      s.adminHandler(addr),
 		ReadHeaderTimeout:            p.Header,
 		IdleTimeout:                  p.Idle,
-		MaxHeaderBytes:               maxHeader + maxHeader/8,
+		MaxHeaderBytes:               maxHead,
 		DisableGeneralOptionsHandler: true,
-		Protocols:                    protocols,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 100,
-			SendPingTimeout:      60 * time.Second,
-			PingTimeout:          15 * time.Second,
-			WriteByteTimeout:     p.Write,
-		},
-		ConnContext: withConn,
-		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
 
 // http1Server has the same limits.
 func (s *Server) http1Server(h http.Handler) *http1.Server {
 	return &http1.Server{
-		Handler: h, Log: s.log, Head: s.opts.Patience.Header, Idle: s.opts.Patience.Idle, Pause: refusalPause, MaxHead: maxHeader + maxHeader/8,
+		Handler: h, Log: s.log, Head: s.opts.Patience.Header, Idle: s.opts.Patience.Idle, Pause: refusalPause, MaxHead: maxHead,
 		Extra: func(status int) string {
 			return "Gatehouse-Response: " + refusalCode(status) + "\r\nCache-Control: no-store\r\n"
+		},
+	}
+}
+
+// http2Server has them too, and those of streams (T125).
+func (s *Server) http2Server(h http.Handler) *http2.Server {
+	return &http2.Server{
+		Handler: h, Log: s.log, Head: s.opts.Patience.Header, Idle: s.opts.Patience.Idle, MaxHead: maxHead,
+		Silence: time.Minute, Answer: 15 * time.Second, Streams: 100,
+		Extra: func(status int, h http.Header) {
+			h["Gatehouse-Response"] = []string{refusalCode(status)}
+			h["Cache-Control"] = []string{"no-store"}
 		},
 	}
 }

@@ -54,7 +54,7 @@ var operationBites = []bite{
 		file: "config/route.go", old: `yaml:"access" default:"signed_in"`, new: `yaml:"access" default:"public"`,
 		tests: []string{"e2e TestT139_T141_T152_MutatedConfigurationsDoNotStart"}},
 	{breaks: "the public port answers with what is for the operator",
-		file: "server/run.go", old: `v.one, v.srv = s.http1Server(s), s.httpServer(s)`, new: `v.one, v.srv = s.http1Server(s.adminHandler(&net.TCPAddr{})), s.httpServer(s)`,
+		file: "server/run.go", old: `v.one, v.two = s.http1Server(s), s.http2Server(s)`, new: `v.one, v.two = s.http1Server(s.adminHandler(&net.TCPAddr{})), s.http2Server(s)`,
 		tests: []string{"server TestT142_AdminIsNotOnThePublicPort"}},
 	{breaks: "the admin listener answers to any name",
 		file: "server/admin.go", old: `!ok || (!isIP && host != "localhost")`, new: `!ok || (!isIP && host == "")`,
