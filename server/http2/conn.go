@@ -128,8 +128,17 @@ func (c *conn) greet() error {
 	if !ok || first.IsAck() {
 		return h2.ConnectionError(h2.ErrCodeProtocol)
 	}
-	_ = c.nc.SetReadDeadline(time.Time{}) // as above
+	c.inTime()
 	return c.take(f)
+}
+
+// inTime takes the deadline of the greeting off, unless another one stands.
+func (c *conn) inTime() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending && !c.gone {
+		_ = c.nc.SetReadDeadline(time.Time{}) // a closed connection says so in Read
+	}
 }
 
 // next reads a frame. Before it waits for one, what there is to say is said, by

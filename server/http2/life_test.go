@@ -104,6 +104,23 @@ func TestShutdown(t *testing.T) {
 	s.dialSilent().ends()
 }
 
+// A client that greets while the server goes is not waited for.
+func TestShutdownDuringTheGreeting(t *testing.T) {
+	s := serve(t, func(http.ResponseWriter, *http.Request) {})
+	c := s.dialSilent()
+	eventually(t, "no connection", func() bool { is := false; s.only(func(*conn) { is = true }); return is })
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	over := make(chan error, 1)
+	go func() { over <- s.Shutdown(ctx) }()
+	eventually(t, "it is not to end", func() bool { is := false; s.only(func(c *conn) { is = c.ending }); return is })
+	c.hello()
+	c.ends()
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
 // Shutdown waits for its context, and Close for nobody.
 func TestShutdownWaitsNoLonger(t *testing.T) {
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
