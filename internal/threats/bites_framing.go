@@ -30,7 +30,7 @@ var framingBites = []bite{
 		file: "server/http1/request.go", old: `if !httpguts.ValidHeaderFieldName(name) {`, new: `if name == "" {`,
 		tests: []string{"e2e TestT046_MalformedHeadsAreRefused"}},
 	{breaks: "T47: HTTP/2 requests may have fields that are about a connection",
-		file: "server/http2/request.go", old: `case hopByHop(header):`, new: `case hopByHop(nil):`,
+		file: "server/http2/request.go", old: `if hopByHop(header) {`, new: `if hopByHop(nil) {`,
 		tests: []string{"e2e TestT047_HTTP2RequestsThatAreNoneAreRefused"}},
 	{breaks: "T47: a line break in a value is written to the app",
 		file: "proxy/upstream/exchange.go", old: `if !httpguts.ValidHeaderFieldValue(v) {`, new: `if v == "" && !httpguts.ValidHeaderFieldValue(v) {`,

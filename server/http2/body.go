@@ -220,7 +220,7 @@ func (b *body) take(p []byte) int {
 	b.size -= int64(total)
 	b.st.conn.allow(int64(total))
 	b.st.allow(int64(total))
-	b.st.conn.flush()
+	b.st.conn.flushLater() // who reads does not wait for a client to
 	return total
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -288,7 +287,6 @@ func TestQueuedStreamsAreServed(t *testing.T) {
 func TestT125_AcknowledgementsNobodyReads(t *testing.T) {
 	s := serve(t, func(http.ResponseWriter, *http.Request) {})
 	c := s.dial()
-	_ = c.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 	var pings bytes.Buffer
 	out := h2.NewFramer(&pings, nil)
 	for range 1000 {

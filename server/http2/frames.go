@@ -87,14 +87,19 @@ func (c *conn) open(f *h2.MetaHeadersFrame) error {
 	case status != 0:
 		c.refuse(st, status)
 	case c.running < c.srv.Streams:
-		c.running++
-		c.srv.workers.serve(st)
+		c.start(st)
 	case len(c.queue) < 4*c.srv.Streams:
 		c.queue = append(c.queue, st)
 	default:
 		return errTooMuch
 	}
 	return nil
+}
+
+func (c *conn) start(st *stream) {
+	c.running++
+	st.started = true
+	c.srv.workers.serve(st)
 }
 
 // served says that a handler has returned: another one's turn.
@@ -106,8 +111,7 @@ func (c *conn) served() {
 		st := c.queue[0]
 		c.queue = c.queue[1:]
 		if st.err == nil {
-			c.running++
-			c.srv.workers.serve(st)
+			c.start(st)
 		}
 	}
 }

@@ -85,7 +85,6 @@ func TestT125_HeadsNobodyReads(t *testing.T) {
 				w.WriteHeader(302)
 			})
 			c := s.dial()
-			_ = c.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 			most, block := 0, c.block(get("/", more...)...)
 			for id := uint32(1); id < 4000; id += 2 {
 				if c.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true}) != nil {
@@ -138,6 +137,32 @@ func TestABodyThatComesWhileAskedFor(t *testing.T) {
 	_ = c.WriteData(1, true, []byte("body"))
 	if got := c.answer(1); got.body != "-1 body <nil> 0 map[]" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Who reads a body does not wait until the client hears that it may send more.
+func TestReadingABodyWaitsForNoWrite(t *testing.T) {
+	ours, theirs := net.Pipe()
+	read := make(chan error, 1)
+	srv := newServer(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		read <- err
+	})
+	done := make(chan struct{})
+	go func() { defer close(done); srv.Serve(context.Background(), ours, nil) }()
+	defer func() { _ = theirs.Close(); <-done; srv.workers.trim() }()
+	_ = theirs.SetDeadline(time.Now().Add(10 * time.Second))
+	c := newClient(t, theirs)
+	said := make(chan struct{})
+	go func() { defer close(said); c.hello() }()
+	c.until(func(f h2.Frame) bool { s, ok := f.(*h2.SettingsFrame); return ok && s.IsAck() })
+	<-said
+	c.ask(1, false, post("/")...)
+	for i := range 30 { // which are worth a frame, and nobody reads it
+		_ = c.WriteData(1, i == 29, make([]byte, 16<<10))
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -56,6 +56,25 @@ func TestSignsOfLife(t *testing.T) {
 	c.ends() // it does not answer that one
 }
 
+// A client that takes an answer has no need to say anything.
+func TestTakingIsASignOfLife(t *testing.T) {
+	const pieces = 40
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		for range pieces {
+			_, _ = w.Write(make([]byte, 100))
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(20 * time.Millisecond)
+		}
+	}, func(s *Server) {
+		s.Head, s.Silence, s.Answer = 80*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
+	})
+	c := s.dial()
+	c.ask(1, true, get("/")...)
+	if got := c.answer(1); len(got.body) != pieces*100 || got.gone != "" {
+		t.Errorf("%d bytes, then %q", len(got.body), got.gone)
+	}
+}
+
 // Shutdown serves what was asked for before the client heard of it, and what is
 // asked later not (RFC 9113 section 6.8).
 func TestShutdown(t *testing.T) {

@@ -24,6 +24,10 @@ type pseudo struct{ method, scheme, authority, path string }
 // newRequest makes a header block a request. An error is always malformed. A
 // request that is to be answered with a status instead has that returned.
 func (c *conn) newRequest(st *stream, f *h2.MetaHeadersFrame) (status int, err error) {
+	st.w.head = f.PseudoValue("method") == http.MethodHead
+	if f.Truncated { // which it names may be what was too long
+		return http.StatusRequestHeaderFieldsTooLarge, nil
+	}
 	p, err := readPseudo(f.PseudoFields())
 	if err != nil {
 		return 0, err
@@ -49,7 +53,6 @@ func (c *conn) newRequest(st *stream, f *h2.MetaHeadersFrame) (status int, err e
 	joinCookies(header)
 	r.Trailer = announced(header)
 	r.Body = http.NoBody
-	st.w.head = p.method == http.MethodHead
 	if !f.StreamEnded() {
 		if r.ContentLength, err = length(header); err != nil {
 			return 0, err
@@ -59,10 +62,7 @@ func (c *conn) newRequest(st *stream, f *h2.MetaHeadersFrame) (status int, err e
 		return 0, malformed("a length without a body")
 	}
 	st.request = r
-	switch {
-	case f.Truncated:
-		return http.StatusRequestHeaderFieldsTooLarge, nil
-	case hopByHop(header):
+	if hopByHop(header) {
 		return http.StatusBadRequest, nil
 	}
 	return 0, nil

@@ -5,16 +5,18 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	h2 "golang.org/x/net/http2"
 )
 
 // Bounds of what is held to be sent, in bytes.
 const (
-	worthWhile = 16 << 10 // is sent, though more may come
-	heldMost   = 64 << 10 // beyond it, who has a body to send waits
-	oweMost    = 64 << 10 // of frames nobody waits for: acknowledgements to a client that reads none
-	rounds     = 8        // one goroutine sends for others, then another does
+	worthWhile = 16 << 10               // is sent, though more may come
+	heldMost   = 64 << 10               // beyond it, who has a body to send waits
+	oweMost    = 64 << 10               // of frames nobody waits for: acknowledgements to a client that reads none
+	rounds     = 8                      // one goroutine sends for others, then another does
+	errand     = 100 * time.Millisecond // or after this
 )
 
 var outgoing = sync.Pool{New: func() any { b := make([]byte, 0, worthWhile+4<<10); return &b }}
@@ -136,7 +138,8 @@ func (c *conn) sendElsewhere() {
 // sendRounds sends until nothing is left, or has another goroutine do so: it may
 // be a handler's own, which has a request to finish.
 func (c *conn) sendRounds() {
-	for range rounds {
+	began := time.Now()
+	for round := 0; round < rounds && (round == 0 || time.Since(began) < errand); round++ {
 		b := c.out
 		if b == nil {
 			c.sending = false
@@ -146,7 +149,7 @@ func (c *conn) sendRounds() {
 		}
 		c.out, c.owed = nil, 0
 		c.mu.Unlock()
-		_, err := c.nc.Write(*b)
+		n, err := c.nc.Write(*b)
 		if cap(*b) <= heldMost+worthWhile {
 			*b = (*b)[:0]
 			outgoing.Put(b)
@@ -154,10 +157,21 @@ func (c *conn) sendRounds() {
 		c.mu.Lock()
 		if err != nil {
 			c.lost(err)
+		} else {
+			c.took(n)
 		}
 		c.room.Broadcast()
 	}
 	c.sendElsewhere()
+}
+
+// took notes that the client makes room, which is a sign of life, unless it may
+// be no more than for the question whether it lives.
+func (c *conn) took(n int) {
+	c.heard.Store(c.srv.clock.Load())
+	if n > frameHead+len(farewellPing) {
+		c.asked = 0
+	}
 }
 
 // full reports that so much is to be sent that it has to wait.

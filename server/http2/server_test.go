@@ -232,11 +232,16 @@ func TestRefusedRequests(t *testing.T) {
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("served %v", r.Header) })
 	for status, more := range map[string][]string{
 		"400 Bad Request": {"connection: keep-alive"}, "400 Bad Request ": {"transfer-encoding: chunked"}, "400 Bad Request  ": {"te: gzip"}, "400 Bad Request   ": {"upgrade: h2c"},
-		"431 Request Header Fields Too Large": {"x-a: " + strings.Repeat("a", 17<<10), "x-b: " + strings.Repeat("a", 16<<10)},
+		"431 Request Header Fields Too Large":  {"x-a: " + strings.Repeat("a", 17<<10), "x-b: " + strings.Repeat("a", 16<<10)},
+		"431 Request Header Fields Too Large ": {":path: /" + strings.Repeat("a", 33_050)},
 	} {
 		status = strings.TrimSpace(status)
 		c := s.dial()
-		block := c.block(get("/", more...)...)
+		lines := get("/", more...)
+		if strings.HasPrefix(more[0], ":path") {
+			lines = append(lines[:3:3], more[0])
+		}
+		block := c.block(lines...)
 		_ = c.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:min(len(block), 16<<10)], EndHeaders: len(block) <= 16<<10})
 		for rest := block[min(len(block), 16<<10):]; len(rest) > 0; {
 			n := min(len(rest), 16<<10)

@@ -26,6 +26,7 @@ type stream struct {
 	w       writer
 	body    body
 
+	started  bool      // a handler has it
 	window   int64     // bytes the client takes of the body, the connection's window aside
 	turn     sync.Cond // to send; on the connection's lock
 	waits    bool      // in the line for the connection's window
@@ -93,6 +94,9 @@ func (st *stream) abort(err error) {
 	}
 	st.err = err
 	st.body.cutOff(err)
+	if !st.started {
+		st.request = nil // it may be in the queue for a while
+	}
 	st.forget()
 	st.ctx.End()
 	st.turn.Broadcast()
