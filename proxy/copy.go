@@ -160,7 +160,7 @@ func newRun(x *exchange) *run {
 	r := &x.running
 	r.x, r.base = x, time.Now()
 	r.begin(x.r.Context())
-	r.sent.Store(x.r.ContentLength == 0)
+	r.sent.Store(x.r.Body == nil || x.r.Body == http.NoBody) // over HTTP/2 one of length zero may still have to end
 	r.stream = stream{id: x.id, cancel: r.stop}
 	r.stream.endless.Store(x.upgrade != "")
 	x.p.streams.add(&r.stream)

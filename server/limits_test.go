@@ -309,6 +309,55 @@ func TestT123_SlowReader(t *testing.T) {
 	})
 }
 
+// T123: over HTTP/2 a body of length zero may still have to end, and one that
+// never does is too slow. Then a client that takes nothing of the answer is held
+// to it like any other.
+func TestT123_ABodyThatNeverEnds(t *testing.T) {
+	for _, length := range []string{"0", "10"} {
+		read, ended := make(chan error, 1), make(chan error, 1)
+		g := start(t, func(o *Options) {
+			impatient(o)
+			o.Proxy = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, err := io.ReadAll(r.Body)
+				read <- err
+				_, err = w.Write(make([]byte, 64<<10))
+				ended <- err
+			})
+		})
+		f, _ := g.dialFrames()
+		_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		open(f, 0, "POST", false, [2]string{"content-length", length})
+		if err := soon(t, read); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("length %s: the body ended with %v", length, err)
+		}
+		if err := soon(t, ended); err == nil {
+			t.Errorf("length %s: the answer was taken", length)
+		}
+	}
+}
+
+// T123: an answer that is flushed in small pieces is held to the same.
+func TestT123_AStreamThatIsNotTaken(t *testing.T) {
+	ended := make(chan error, 1)
+	g := start(t, func(o *Options) {
+		impatient(o)
+		o.Proxy = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			var err error
+			for err == nil {
+				_, err = io.WriteString(w, "piece")
+				err = errors.Join(err, http.NewResponseController(w).Flush())
+			}
+			ended <- err
+		})
+	})
+	f, _ := g.dialFrames()
+	_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	openStream(f, 0)
+	if err := soon(t, ended); err == nil {
+		t.Error("the answer was taken")
+	}
+}
+
 func TestConnectionCap(t *testing.T) {
 	g := start(t, func(o *Options) { o.MaxConnections = 2 })
 	for range 2 {

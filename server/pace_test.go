@@ -40,10 +40,10 @@ func openStream(f *http2.Framer, i int) { open(f, i, "GET", true) }
 // openUpload announces a body on it.
 func openUpload(f *http2.Framer, i int) { open(f, i, "POST", false) }
 
-func open(f *http2.Framer, i int, method string, whole bool) {
+func open(f *http2.Framer, i int, method string, whole bool, more ...[2]string) {
 	var head bytes.Buffer
 	enc := hpack.NewEncoder(&head)
-	for _, field := range [][2]string{{":method", method}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}} {
+	for _, field := range append([][2]string{{":method", method}, {":scheme", "https"}, {":authority", testHost}, {":path", "/"}}, more...) {
 		_ = enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // a bytes.Buffer
 	}
 	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: whole})

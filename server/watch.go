@@ -103,7 +103,7 @@ func (d *watchdog) sweep(now time.Time, slow func(kind string)) {
 // open starts watching a request, and wraps its body. It returns nil for
 // requests whose connection tells enough.
 func (d *watchdog) open(w *writer, r *http.Request) *entry {
-	hasBody := r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
+	hasBody := r.Body != nil && r.Body != http.NoBody // over HTTP/2 one of length zero may still have to end
 	if !hasBody && r.ProtoMajor < 2 {
 		return nil
 	}
@@ -148,7 +148,8 @@ type entry struct {
 	eof      bool
 	armed    bool // a read deadline of ours is set
 	closed   bool
-	exceeded bool
+	exceeded bool // the body was too slow
+	stalled  bool // the client took nothing
 }
 
 // check ends what made no progress and says what that was.
@@ -156,15 +157,15 @@ func (e *entry) check(now time.Time) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
-	case e.closed || e.exceeded:
+	case e.closed:
 		return ""
-	case !e.reading.IsZero() && !e.free && now.Sub(e.reading) > e.credit:
+	case !e.exceeded && !e.reading.IsZero() && !e.free && now.Sub(e.reading) > e.credit:
 		e.exceeded = true
 		e.rec.SlowBody.Store(true)
 		_ = e.rc.SetReadDeadline(now.Add(-time.Second)) // the reader sees the outcome
 		return "body"
-	case !e.writing.IsZero() && now.Sub(e.writing) > e.d.patience.Write:
-		e.exceeded = true
+	case !e.stalled && !e.writing.IsZero() && now.Sub(e.writing) > e.d.patience.Write:
+		e.stalled = true
 		_ = e.rc.SetWriteDeadline(now.Add(-time.Second)) // the writer sees the outcome
 		return "stream"
 	}
@@ -196,17 +197,26 @@ func (e *entry) answered() {
 
 // write runs one write to the client under watch; a nil entry watches nothing.
 func (e *entry) write(w io.Writer, p []byte) (int, error) {
+	e.writes(time.Now())
+	defer e.writes(time.Time{})
+	return w.Write(p)
+}
+
+// flush is a write of what is held back.
+func (e *entry) flush(w http.ResponseWriter) error {
+	e.writes(time.Now())
+	defer e.writes(time.Time{})
+	return http.NewResponseController(w).Flush()
+}
+
+// writes notes when a write began, of a stream: a connection tells by itself.
+func (e *entry) writes(since time.Time) {
 	if e == nil || !e.h2 {
-		return w.Write(p)
+		return
 	}
 	e.mu.Lock()
-	e.writing = time.Now()
-	e.mu.Unlock()
-	n, err := w.Write(p)
-	e.mu.Lock()
-	e.writing = time.Time{}
-	e.mu.Unlock()
-	return n, err
+	defer e.mu.Unlock()
+	e.writing = since
 }
 
 // close ends the watch when the handler returned, or was cut off.
@@ -226,7 +236,7 @@ func (e *entry) close(cutOff bool) {
 	default:
 		e.guardDiscard()
 	}
-	if e.h2 && !e.exceeded {
+	if e.h2 {
 		// What is buffered is sent after the handler, within the peer's window.
 		_ = e.rc.SetWriteDeadline(time.Now().Add(e.d.patience.Write))
 	}

@@ -118,7 +118,7 @@ func (w *writer) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	return w.entry.flush(w.ResponseWriter)
 }
 
 // Flush implements http.Flusher.
