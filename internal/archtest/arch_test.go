@@ -127,6 +127,7 @@ func TestBinaryHoldsNoTestCode(t *testing.T) {
 		"testing":                       "test hooks do not ship",
 		"gatehouse/internal/gatetest":   "test hooks do not ship",
 		"gatehouse/internal/servertest": "test hooks do not ship",
+		"gatehouse/internal/tape":       "test hooks do not ship",
 		"gatehouse/store/storetest":     "test hooks do not ship",
 		"net/http/httptest":             "test servers do not ship",
 	}

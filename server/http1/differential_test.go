@@ -17,52 +17,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gatehouse/internal/tape"
 )
-
-// tape is a client that sends all it has to say, and that this is all. Its
-// server reads as many bytes at once as piece says.
-type tape struct {
-	mu    sync.Mutex
-	in    []byte
-	piece int
-	out   bytes.Buffer
-	once  sync.Once
-	ended chan struct{}
-}
-
-func newTape(in []byte, piece int) *tape {
-	return &tape{in: in, piece: piece, ended: make(chan struct{})}
-}
-
-func (w *tape) Read(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.in) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p[:min(len(p), w.piece)], w.in)
-	w.in = w.in[n:]
-	return n, nil
-}
-
-func (w *tape) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	select {
-	case <-w.ended:
-		return 0, net.ErrClosed
-	default:
-		return w.out.Write(p)
-	}
-}
-
-func (w *tape) Close() error                     { w.once.Do(func() { close(w.ended) }); return nil }
-func (w *tape) CloseWrite() error                { return w.Close() }
-func (w *tape) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-func (w *tape) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2} }
-func (w *tape) SetDeadline(time.Time) error      { return nil }
-func (w *tape) SetReadDeadline(time.Time) error  { return nil }
-func (w *tape) SetWriteDeadline(time.Time) error { return nil }
 
 // seen is what a handler was given, in the order of the requests.
 type seen struct {
@@ -207,30 +164,28 @@ func withNetHTTP(t testing.TB, in []byte, piece int) (*seen, []byte) {
 	srv := &http.Server{Handler: http.HandlerFunc(s.handler), MaxHeaderBytes: testMaxHead - 4096, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), DisableGeneralOptionsHandler: true} //nolint:gosec // no client is slow
 	go func() { _ = srv.Serve(l) }()
 	defer close(l.done)
-	c := newTape(in, piece)
+	c := tape.New(in, piece)
 	l.conns <- c
 	wait(t, c)
-	return s, c.out.Bytes()
+	return s, c.Heard()
 }
 
 func withOurs(t testing.TB, in []byte, piece int) (*seen, []byte) {
 	s := &seen{}
 	srv := &Server{Handler: http.HandlerFunc(s.handler), Log: slog.New(slog.DiscardHandler), Head: time.Minute, Idle: time.Minute, MaxHead: testMaxHead, Extra: func(int) string { return "" }}
-	c := newTape(in, piece)
+	c := tape.New(in, piece)
 	go srv.Serve(context.Background(), c, nil)
 	wait(t, c)
-	return s, c.out.Bytes()
+	return s, c.Heard()
 }
 
-func wait(t testing.TB, c *tape) {
+func wait(t testing.TB, c *tape.Tape) {
 	t.Helper()
 	select {
-	case <-c.ended:
+	case <-c.Ended:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the connection does not end")
 	}
-	c.mu.Lock() // nothing writes any more
-	defer c.mu.Unlock()
 }
 
 // agree holds us against net/http for one input.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -16,50 +15,9 @@ import (
 	"time"
 
 	h2 "golang.org/x/net/http2"
+
+	"gatehouse/internal/tape"
 )
-
-// tape is a client that sends all it has to say, and then waits for what it has
-// asked for, or leaves.
-type tape struct {
-	mu    sync.Mutex
-	in    []byte
-	piece int
-	out   bytes.Buffer
-	once  sync.Once
-	ended chan struct{}
-}
-
-func (w *tape) Read(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.in) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p[:min(len(p), w.piece)], w.in)
-	w.in = w.in[n:]
-	return n, nil
-}
-
-func (w *tape) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	select {
-	case <-w.ended:
-		return 0, net.ErrClosed
-	default:
-		return w.out.Write(p)
-	}
-}
-
-func (w *tape) Close() error                     { w.once.Do(func() { close(w.ended) }); return nil }
-func (w *tape) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-func (w *tape) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2} }
-func (w *tape) SetDeadline(time.Time) error      { return nil }
-func (w *tape) SetReadDeadline(time.Time) error  { return nil }
-func (w *tape) SetWriteDeadline(time.Time) error { return nil }
-
-// CloseWrite is the end of what the client hears.
-func (w *tape) CloseWrite() error { return w.Close() }
 
 // script as bytes, of one stream.
 func (s *script) bytes(id uint32) []byte {
@@ -152,11 +110,11 @@ func hear(t *testing.T, in []byte, piece int) {
 	var hello bytes.Buffer
 	hello.WriteString(h2.ClientPreface)
 	_ = h2.NewFramer(&hello, nil).WriteSettings()
-	c := &tape{in: append(hello.Bytes(), in...), piece: piece, ended: make(chan struct{})}
+	c := tape.New(append(hello.Bytes(), in...), piece)
 	served := newConn(context.Background(), srv, c, nil)
 	go served.serve()
 	select {
-	case <-c.ended:
+	case <-c.Ended:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the connection does not end")
 	}
@@ -166,12 +124,10 @@ func hear(t *testing.T, in []byte, piece int) {
 		return served.running == 0 && len(served.streams) == 0
 	})
 	srv.workers.trim()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if said := log.String(); said != "" {
 		t.Errorf("logged %s", said)
 	}
-	if err := frames(c.out.Bytes(), mostSent(in)); err != nil {
+	if err := frames(c.Heard(), mostSent(in)); err != nil {
 		t.Error(err)
 	}
 }
