@@ -36,6 +36,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "layers" {
 		exit(layers(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "flood" {
+		exit(serveFlood())
+	}
 	var o options
 	flag.StringVar(&o.only, "scenarios", "", "comma-separated scenarios; empty means all")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of every comparison")

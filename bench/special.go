@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,77 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
-
-// loginFlood compares the latency of proxied requests, sent at a steady pace,
-// without and with 500 clients that sign in.
-func loginFlood(r *rig, res *result) error {
-	g, err := r.gate(gateOptions{})
-	if err != nil {
-		return err
-	}
-	if err := r.command(g, "correct-horse-battery-1\n", "user", "add", "flood@bench.test"); err != nil {
-		return err
-	}
-	tokens, err := g.mint(r.ctx, 1)
-	if err != nil {
-		return err
-	}
-	g.token = tokens[0].text
-	for range r.o.rounds {
-		calm := pace(g.peer, r.o.duration)
-		before := memory(g.procs)
-		stop, logins := flood(g.peer)
-		rough := pace(g.peer, r.o.duration)
-		grown := memory(g.procs) - before
-		stop()
-		ok, other := logins()
-		res.add("idle", calm)
-		res.add("flood", rough)
-		res.set("logins answered 200", float64(ok))
-		res.set("logins refused as too many", float64(other))
-		res.set("KiB grown", float64(grown))
-		progress("  idle p99 %.2f ms, flood p99 %.2f ms; %d signed in, %d refused; %d KiB more", calm.P99, rough.P99, ok, other, grown)
-	}
-	return nil
-}
-
-// pace sends 200 requests a second, whatever the answers do, and measures from
-// the moment each was due.
-func pace(p *peer, d time.Duration) sample {
-	c := client(false)
-	defer c.CloseIdleConnections()
-	const every = 5 * time.Millisecond
-	n := int(d / every)
-	took := make([]float64, n)
-	var s sample
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	begin := time.Now()
-	for i := range n {
-		due := begin.Add(time.Duration(i) * every)
-		time.Sleep(time.Until(due))
-		wg.Go(func() {
-			ok := fetch(c, p, "/1k")
-			mu.Lock()
-			defer mu.Unlock()
-			took[i] = float64(time.Since(due).Microseconds()) / 1000
-			if !ok {
-				s.Wrong++
-			}
-		})
-	}
-	wg.Wait()
-	slices.Sort(took)
-	s.Requests, s.Rate = int64(n), float64(n)/time.Since(begin).Seconds()
-	s.P50, s.P99 = took[n/2], took[n*99/100]
-	return s
-}
 
 func fetch(c *http.Client, p *peer, path string) bool {
 	req, err := http.NewRequest(http.MethodGet, "https://"+p.addr+path, nil)
@@ -98,50 +30,6 @@ func fetch(c *http.Client, p *peer, path string) bool {
 	defer func() { _ = resp.Body.Close() }() // read to its end
 	n, err := io.Copy(io.Discard, resp.Body)
 	return err == nil && resp.StatusCode == http.StatusOK && n == small
-}
-
-// flood keeps 500 sign-ins going until stop is called. It returns when every
-// client has had an answer: their handshakes are no part of the question.
-func flood(p *peer) (stop func(), count func() (ok, other int)) {
-	c := client(false)
-	quit := make(chan struct{})
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	ok, other := 0, 0
-	var first sync.WaitGroup
-	for range 500 {
-		first.Add(1)
-		wg.Go(func() {
-			answered := sync.OnceFunc(first.Done)
-			defer answered()
-			for {
-				select {
-				case <-quit:
-					return
-				default:
-				}
-				resp, err := c.Post("https://"+p.addr+"/_auth/login", "application/json", bytes.NewReader(credentials("flood@bench.test", "correct-horse-battery-1")))
-				if err != nil {
-					continue
-				}
-				_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
-				_ = resp.Body.Close()
-				answered()
-				mu.Lock()
-				if resp.StatusCode == http.StatusOK {
-					ok++
-				} else {
-					other++
-				}
-				mu.Unlock()
-				if resp.StatusCode != http.StatusOK {
-					time.Sleep(time.Second) // what Retry-After asks for at least
-				}
-			}
-		})
-	}
-	first.Wait()
-	return func() { close(quit); wg.Wait(); c.CloseIdleConnections() }, func() (int, int) { return ok, other }
 }
 
 // idleConns is how many connections are held open.
