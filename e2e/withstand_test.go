@@ -97,7 +97,11 @@ func (s *siege) flood(most time.Duration, attack func(ctx context.Context)) (dur
 		defer close(over)
 		attack(ctx)
 	}()
-	for began := time.Now(); len(during) < s.requests || gatetest.Full() && !ended(over) && time.Since(began) < most; {
+	goesOn := func() bool { return len(during) < s.requests }
+	if began := time.Now(); gatetest.Full() { // what is asked after a flood is no answer to it
+		goesOn = func() bool { return len(during) == 0 || !ended(over) && time.Since(began) < most }
+	}
+	for goesOn() {
 		during = append(during, s.healthy.ask(s.t, 10)...)
 	}
 	stop()
