@@ -47,7 +47,7 @@ static: ## build bin/gatehouse as one static binary
 .PHONY: test
 test: ## all tests, with the race detector and in random order
 	./internal/packages.sh $(SERVERS)
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 8m ./...
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 12m ./...
 
 .PHONY: full
 full: build ## the same tests and the app tests at full size: RUN='regexp' for some of them
