@@ -35,7 +35,8 @@ type Revocations interface {
 	// Since returns up to limit entries with Seq > after, in order, and the
 	// epoch of the list. An epoch that changed means that the list was
 	// replaced (a restored backup, another database): the mirror starts over
-	// without dropping what it has.
+	// without dropping what it has. The keys may be parts of one text: whoever
+	// keeps one for long keeps a copy of it.
 	Since(ctx context.Context, after int64, limit int) (entries []Revocation, epoch string, err error)
 	// Purge forgets entries with Expires before the given time and returns
 	// how many.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 	"time"
 
 	"gatehouse/store"
@@ -118,7 +119,9 @@ func (m *Mirror) take(e store.Revocation) bool {
 	if _, known := m.recent[e.Seq]; known || int(e.Kind) >= len(m.lists) {
 		return false
 	}
-	m.recent[e.Seq] = e
+	kept := e
+	kept.Key = strings.Clone(e.Key) // it may be part of a whole page's text
+	m.recent[e.Seq] = kept
 	return m.force(e)
 }
 

@@ -33,6 +33,10 @@ func (postgres) hasSchema(ctx context.Context, q plain) (there bool, err error) 
 	return there, err
 }
 
+func (postgres) numbers(columns string) string {
+	return "'[' || concat_ws(',', " + columns + ") || ']'"
+}
+
 func (postgres) joinLines(expression string) string {
 	return "string_agg(" + expression + ", chr(10))"
 }

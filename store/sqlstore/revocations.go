@@ -81,7 +81,7 @@ func (r *Revocations) Since(ctx context.Context, after int64, limit int) (entrie
 		// One text of many lines: a row costs more to hand over than to read, and
 		// there may be a million of them before the first request is served.
 		err := q.QueryRowContext(ctx, `SELECT COALESCE((SELECT value FROM meta WHERE name = 'epoch'), ''), COALESCE(`+q.joinLines("line")+`, '') FROM (
-			SELECT seq || ' ' || kind || ' ' || generation || ' ' || created_at || ' ' || expires || ' ' || octet_length(subject) || ' ' || subject AS line
+			SELECT `+q.numbers("seq, kind, generation, created_at, expires, octet_length(subject)")+` || subject AS line
 			FROM revocations WHERE seq > $1 ORDER BY seq LIMIT $2) AS lines`, after, max(limit, 0)).Scan(&epoch, &text)
 		if err != nil {
 			return err

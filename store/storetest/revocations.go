@@ -26,7 +26,7 @@ func revocationCases() []testCase {
 			equal(t, list, []store.Revocation{a, b})
 		}},
 		{"a key may hold anything", func(t *testing.T, s Stores) {
-			odd := []string{"", " ", "a b", "1 2 3 4 5 6 7", "line\nline", "\n", "ü 6", "'\"\\"}
+			odd := []string{"", " ", "a b", "1 2 3 4 5 6 7", "[1,2,3,4,5,6]7", "]", "line\nline", "\n", "ü 6", "'\"\\"}
 			for _, key := range odd {
 				must(t, s.Revocations.Revoke(t.Context(), entry(key, now().Add(time.Hour)), entry("after", time.UnixMicro(-1).UTC())))
 			}
