@@ -131,7 +131,7 @@ func (m *Mirror) force(e store.Revocation) bool {
 		return false // of a kind to come, or known already, as after a change of epoch
 	}
 	if mt := m.metrics.Load(); mt != nil {
-		mt.took(e, m.now())
+		mt.took(e, m.now)
 	}
 	if watch := m.watch.Load(); watch != nil {
 		for _, f := range *watch {
