@@ -56,7 +56,22 @@ func (s *source) set(err error) {
 	s.mu.Unlock()
 }
 
-func mirror(s *source, now func() time.Time) *Mirror {
+// counted counts what it hands out, and fails after so many entries.
+type counted struct {
+	source
+	handed, failAfter int
+}
+
+func (c *counted) Since(ctx context.Context, after int64, limit int) ([]store.Revocation, string, error) {
+	if c.failAfter > 0 && c.handed >= c.failAfter {
+		return nil, "", store.ErrUnavailable
+	}
+	entries, epoch, err := c.source.Since(ctx, after, limit)
+	c.handed += len(entries)
+	return entries, epoch, err
+}
+
+func mirror(s store.Revocations, now func() time.Time) *Mirror {
 	return New(s, 24*time.Hour, slog.New(slog.DiscardHandler), now)
 }
 

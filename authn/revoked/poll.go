@@ -24,31 +24,38 @@ func (m *Mirror) poll(ctx context.Context) (polled, error) {
 	m.polling.Lock()
 	defer m.polling.Unlock()
 	asked := time.Since(m.start)
-	after, p := m.begin()
-	got := m.read(ctx, after)
-	for {
-		if got.err != nil {
-			return p, fmt.Errorf("read revocations: %w", got.err)
-		}
-		if m.replaced(ctx, got.epoch, &p) {
-			got = m.read(ctx, 0)
-			continue
-		}
-		if len(got.entries) < page {
-			m.takeAll(got.entries, &p)
-			break
-		}
-		// The store reads on while this page is put in force.
-		ahead := make(chan batch, 1)
-		go func(after int64) { ahead <- m.read(ctx, after) }(got.entries[len(got.entries)-1].Seq)
-		m.takeAll(got.entries, &p)
-		got = <-ahead
+	p, err := m.readAll(ctx, m.src)
+	if err != nil {
+		return p, err
 	}
 	if err := m.restore(ctx, p.known); err != nil {
 		return p, err
 	}
 	m.fresh.Store(int64(asked))
 	return p, nil
+}
+
+// readAll puts all pages in force, the store reading on while a page is.
+func (m *Mirror) readAll(ctx context.Context, src store.Revocations) (polled, error) {
+	after, p := m.begin()
+	got := read(ctx, src, after)
+	for {
+		if got.err != nil {
+			return p, fmt.Errorf("read revocations: %w", got.err)
+		}
+		if m.replaced(ctx, got.epoch, &p) {
+			got = read(ctx, src, 0)
+			continue
+		}
+		if len(got.entries) < page {
+			m.takeAll(got.entries, &p)
+			return p, nil
+		}
+		ahead := make(chan batch, 1)
+		go func(after int64) { ahead <- read(ctx, src, after) }(got.entries[len(got.entries)-1].Seq)
+		m.takeAll(got.entries, &p)
+		got = <-ahead
+	}
 }
 
 func (m *Mirror) begin() (after int64, p polled) {
@@ -82,8 +89,8 @@ type batch struct {
 	err     error
 }
 
-func (m *Mirror) read(ctx context.Context, after int64) batch {
-	entries, epoch, err := m.src.Since(ctx, after, page)
+func read(ctx context.Context, src store.Revocations, after int64) batch {
+	entries, epoch, err := src.Since(ctx, after, page)
 	return batch{entries, epoch, err}
 }
 

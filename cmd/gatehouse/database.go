@@ -26,15 +26,16 @@ type database interface {
 }
 
 // openDatabase opens the one the file names. The first to open it makes it:
-// accounts can be added before the first start.
-func openDatabase(ctx context.Context, cfg config.Store, log *slog.Logger) (database, error) {
+// accounts can be added before the first start. The embedded one is checked
+// first, and beside, unless it is nil, reads the list meanwhile.
+func openDatabase(ctx context.Context, cfg config.Store, log *slog.Logger, beside func(context.Context, store.Revocations)) (database, error) {
 	if pg := cfg.Postgres; pg != nil {
 		return openPostgres(ctx, pg, log)
 	}
 	if err := os.MkdirAll(filepath.Dir(cfg.SQLite.Path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	db, err := sqlstore.Open(ctx, cfg.SQLite.Path, sqlstore.Options{Log: log})
+	db, err := sqlstore.Open(ctx, cfg.SQLite.Path, sqlstore.Options{Log: log, Beside: beside})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/term"
 
 	"gatehouse/authn"
-	"gatehouse/authn/password"
 	"gatehouse/server"
 )
 
@@ -31,7 +30,7 @@ func (a *app) admin(ctx context.Context, do func(*authn.Admin, *accounts) error)
 	if cfg.Log.AuditFile == "" { // the gateway's log is not ours to write to
 		log = commandLog(a.stderr, isTerminal(a.stderr))
 	}
-	acc, err := openAccounts(ctx, cfg, log, prometheus.NewRegistry(), password.Options{})
+	acc, err := openAccounts(ctx, cfg, log, prometheus.NewRegistry(), opening{})
 	if err != nil {
 		return err
 	}

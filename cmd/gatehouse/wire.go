@@ -52,12 +52,26 @@ type gateway struct {
 	watcher *server.Watcher
 }
 
+// opening is how serve and the operator's commands differ.
+type opening struct {
+	hashing password.Options
+	mirror  bool // the mirror will be loaded: begin with it as soon as possible
+}
+
 // openAccounts opens the store and everything that works on it.
-func openAccounts(ctx context.Context, cfg *config.Config, log *slog.Logger, reg prometheus.Registerer, hashing password.Options) (_ *accounts, err error) {
-	a := &accounts{}
-	if a.store, err = openDatabase(ctx, cfg.Store, log); err != nil {
+func openAccounts(ctx context.Context, cfg *config.Config, log *slog.Logger, reg prometheus.Registerer, o opening) (_ *accounts, err error) {
+	a := &accounts{mirror: revoked.New(nil, revocationMargin, log, time.Now)}
+	if err = a.mirror.Register(reg); err != nil {
 		return nil, err
 	}
+	var beside func(context.Context, store.Revocations)
+	if o.mirror {
+		beside = a.mirror.Preload
+	}
+	if a.store, err = openDatabase(ctx, cfg.Store, log, beside); err != nil {
+		return nil, err
+	}
+	a.mirror.SetSource(a.store.Revocations())
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -73,8 +87,7 @@ func openAccounts(ctx context.Context, cfg *config.Config, log *slog.Logger, reg
 	if a.ring, err = token.NewRing(keys, cfg.Tokens, cfg.Sessions.MaxLifetime, log, time.Now); err != nil {
 		return nil, err
 	}
-	a.mirror = revoked.New(a.store.Revocations(), revocationMargin, log, time.Now)
-	if a.hasher, err = password.NewHasher(hashing); err != nil {
+	if a.hasher, err = password.NewHasher(o.hashing); err != nil {
 		return nil, err
 	}
 	rules, err := password.NewRules(cfg.Accounts.Password, contextWords(cfg))
@@ -83,9 +96,6 @@ func openAccounts(ctx context.Context, cfg *config.Config, log *slog.Logger, reg
 	}
 	metrics, err := authn.NewMetrics(reg, a.hasher.Queue)
 	if err != nil {
-		return nil, err
-	}
-	if err = a.mirror.Register(reg); err != nil {
 		return nil, err
 	}
 	limiter, err := a.share(cfg, log, reg)
@@ -130,7 +140,7 @@ func (a *app) wire(ctx context.Context, cfg *config.Config, logs *server.Logs, h
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g := &gateway{app: a, log: logs.Log, logs: logs}
 	g.cfg.Store(cfg)
-	if g.accounts, err = openAccounts(ctx, cfg, logs.Log, reg, password.Options{Command: hasher, Log: logs.Log}); err != nil {
+	if g.accounts, err = openAccounts(ctx, cfg, logs.Log, reg, opening{hashing: password.Options{Command: hasher, Log: logs.Log}, mirror: true}); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -280,9 +280,9 @@ var tokenBites = []bite{
 	},
 	{
 		breaks: "the first poll is left to the background, and the list taken for read",
-		file:   "authn/revoked/mirror.go",
-		old:    `if err := m.Sync(ctx); err != nil {`,
-		new:    `m.fresh.Store(int64(time.Since(m.start))); if err := ctx.Err(); err != nil {`,
+		file:   "authn/revoked/poll.go",
+		old:    `after, p := m.begin()`,
+		new:    `after, p := m.begin(); if m.fresh.Load() < 0 { return p, nil }`,
 		tests: []string{
 			"authn/revoked TestT096_LoadReadsEveryPageAndFailsClosed", "e2e TestT096_RevocationsAreKnownBeforeTheFirstAccept", "e2e TestT096_FG1_Kill9LosesNothingAcknowledged",
 		},
@@ -293,6 +293,20 @@ var tokenBites = []bite{
 		old:    `if len(got.entries) < page {`,
 		new:    `if len(got.entries) <= page {`,
 		tests:  []string{"authn/revoked TestT096_LoadReadsEveryPageAndFailsClosed"},
+	},
+	{
+		breaks: "what was read before the file had proven sound vouches for anybody",
+		file:   "authn/revoked/preload.go",
+		old:    `if _, err := m.readAll(ctx, src); err != nil {`,
+		new:    `m.fresh.Store(1 << 40); if _, err := m.readAll(ctx, src); err != nil {`,
+		tests:  []string{"authn/revoked TestT096_PreloadVouchesForNothing"},
+	},
+	{
+		breaks: "a reading ahead that broke off counts as one of the whole list",
+		file:   "authn/revoked/preload.go",
+		old:    `m.forgetPlace()`,
+		new:    `_ = m`,
+		tests:  []string{"authn/revoked TestT096_LoadTrustsNoOtherPreload"},
 	},
 	{
 		breaks: "a list that is an hour old vouches for anybody",

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 )
 
@@ -44,8 +45,8 @@ func (s *Store) inspect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close() // only read from
-	db.SetMaxOpenConns(1)
+	defer db.Close()      // only read from
+	db.SetMaxOpenConns(2) // the check, and who reads beside it
 	var id int
 	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
 		return fmt.Errorf("cannot be read as a database; restore a backup: %w", err)
@@ -53,7 +54,7 @@ func (s *Store) inspect(ctx context.Context) error {
 	if id != applicationID {
 		return errors.New("it is a database of another program")
 	}
-	if err := quickCheck(ctx, db); err != nil {
+	if err := s.checkAll(ctx, db); err != nil {
 		return fmt.Errorf("%w; restore a backup", err)
 	}
 	v, err := schemaVersion(ctx, onSQLite(db))
@@ -67,4 +68,21 @@ func (s *Store) inspect(ctx context.Context) error {
 		return errors.New("it has no schema; restore a backup, or remove it to start afresh")
 	}
 	return nil
+}
+
+// checkAll reads the whole file, and lets the list be read meanwhile.
+func (s *Store) checkAll(ctx context.Context, db *sql.DB) error {
+	if s.o.Beside == nil {
+		return quickCheck(ctx, db)
+	}
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.o.Beside(reading, &Revocations{unproven{db}}) })
+	err := quickCheck(ctx, db)
+	if err != nil {
+		stop()
+	}
+	beside.Wait()
+	return err
 }

@@ -27,6 +27,10 @@ type Options struct {
 	Readers   int              // read connections; 0 = 4
 	MustExist bool             // refuse to create the database: ErrMissing instead
 
+	// Beside runs while the file is checked, which takes as long as reading the
+	// list does. What it reads is worth something only when Open returns nil.
+	Beside func(ctx context.Context, list store.Revocations)
+
 	migrations fs.FS // nil = the embedded ones
 }
 
