@@ -14,6 +14,10 @@
 // the database, the connection was opened anew and the integrity check passed.
 // An act that was begun is finished even if its caller went away.
 //
+// Opening: the whole file is checked before anything is changed in it, which
+// takes as long as reading it does. Options.Beside may read the revocation list
+// meanwhile; what it learned is thrown away with a file that is not sound.
+//
 // Waiting: an act waits two seconds for its turn at most (another process may
 // hold the lock), then it is ErrUnavailable and never runs.
 //
