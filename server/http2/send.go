@@ -3,6 +3,7 @@ package http2
 import (
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -106,6 +107,21 @@ func (c *conn) flush() {
 		return
 	}
 	c.sending = true
+	c.sendRounds()
+}
+
+// flushSoon is flush after those who are about to answer on this connection had
+// the processor, since one write can serve them all.
+func (c *conn) flushSoon() {
+	if c.sending || c.out == nil {
+		return
+	}
+	c.sending = true
+	if len(c.streams) > 0 {
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
 	c.sendRounds()
 }
 
@@ -233,7 +249,7 @@ func (st *stream) close() {
 	case !st.ended:
 		c.reset(st, h2.ErrCodeNo)
 	}
-	c.flush()
+	c.flushSoon()
 }
 
 // sendData puts frames as windows and room allow. The last one ends the stream
