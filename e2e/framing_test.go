@@ -65,8 +65,11 @@ func openGate(t *testing.T, handle func(*gatetest.RawConn), options ...string) (
 
 const smuggled = "GET /smuggled HTTP/1.1\r\nHost: open.test\r\n\r\n"
 
-// postHead is the head of a request, to be followed by more lines.
-const postHead = "POST /first HTTP/1.1\r\nHost: open.test\r\n"
+// Heads of requests, to be followed by more lines.
+const (
+	postHead = "POST /first HTTP/1.1\r\nHost: open.test\r\n"
+	getHead  = "GET /first HTTP/1.1\r\nHost: open.test\r\n" // which rarely has a body
+)
 
 // stillFine checks that the next request is answered as itself.
 func stillFine(t *testing.T, g *gatetest.Gate, list *requestList, name string) {
@@ -111,6 +114,7 @@ func TestT042_T043_T044_AmbiguousFramingEndsTheConnection(t *testing.T) {
 		"length first":  fmt.Sprintf(postHead+"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n", len(smuggled)+5),
 		"chunked first": fmt.Sprintf(postHead+"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n", len(smuggled)+5),
 		"length zero":   postHead + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+		"GET":           getHead + "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
 		"HTTP/1.0":      strings.Replace(postHead, "HTTP/1.1", "HTTP/1.0", 1) + "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
 	} {
 		c := g.Raw1("open.test")
@@ -131,11 +135,13 @@ func TestT042_T043_T044_AmbiguousFramingEndsTheConnection(t *testing.T) {
 		"vertical tab": "Transfer-Encoding: \vchunked\r\n", "NUL": "Transfer-Encoding: chunked\x00\r\n", "folded name": "X: 1\r\n Transfer-Encoding: chunked\r\nContent-Length: abc\r\n", "identity": "Transfer-Encoding: identity\r\nContent-Length: 3\r\n", "empty": "Transfer-Encoding:\r\nContent-Length: 3\r\n",
 	} {
 		refusedRaw(t, g, list, name, postHead+head+chunks, 400, 501)
+		refusedRaw(t, g, list, "GET "+name, getHead+head+chunks, 400, 501)
 	}
 	for name, value := range map[string]string{
 		"plus": "+3", "minus": "-3", "hex": "0x3", "list": "3, 3", "different": "3\r\nContent-Length: 4", "space inside": "1 0", "empty": "", "underscore": "1_0", "huge": "99999999999999999999", "float": "3.0", "other digits": "\u0663",
 	} {
 		refusedRaw(t, g, list, "length "+name, postHead+"Content-Length: "+value+"\r\n\r\nabc"+smuggled, 400)
+		refusedRaw(t, g, list, "GET length "+name, getHead+"Content-Length: "+value+"\r\n\r\nabc"+smuggled, 400)
 	}
 	if strings.Contains(app.Log(), "/smuggled HTTP") {
 		t.Error("the app's bytes hold a smuggled request")

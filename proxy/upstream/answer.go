@@ -18,6 +18,9 @@ func (x *exchange) readHead() (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		if resp, ok := x.plainAnswer(head); ok {
+			return x.final(resp), nil
+		}
 		if err := checkHead(head); err != nil {
 			return nil, err
 		}

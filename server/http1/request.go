@@ -37,6 +37,10 @@ func (c *conn) readRequest() (*request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if plain, ok := plainRequest(head); ok {
+		_, _ = c.r.Discard(len(head)) // they are there
+		return c.bodiless(&plain), nil
+	}
 	parsed, err := http.ReadRequest(c.r)
 	if err != nil {
 		return nil, err
@@ -44,9 +48,8 @@ func (c *conn) readRequest() (*request, error) {
 	if err := check(parsed, head); err != nil {
 		return nil, err
 	}
-	c.last = parsed.Method
 	parsed.Close = parsed.Close || twoFramings(parsed, head)
-	parsed.RemoteAddr, parsed.TLS = c.remote, c.tls
+	c.came(parsed)
 	r := &request{ctx: &wire.Context{Context: c.ctx}}
 	if parsed.Body != http.NoBody {
 		r.body = c.newBody(parsed)
@@ -57,6 +60,19 @@ func (c *conn) readRequest() (*request, error) {
 		r.body.parsed, r.body.served = parsed, r.Request
 	}
 	return r, nil
+}
+
+// bodiless is a request without a body, of which it keeps a copy.
+func (c *conn) bodiless(parsed *http.Request) *request {
+	c.came(parsed)
+	ctx := &wire.Context{Context: c.ctx}
+	return &request{Request: parsed.WithContext(ctx), ctx: ctx}
+}
+
+// came says that a request was read, and tells it where from.
+func (c *conn) came(r *http.Request) {
+	c.last = r.Method
+	r.RemoteAddr, r.TLS = c.remote, c.tls
 }
 
 // check judges what is read well and still no request to serve.
