@@ -1,8 +1,6 @@
 package server
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -208,13 +206,4 @@ func (s *Server) recovered(w *writer, r *http.Request, cause any) {
 	clear(w.Header())
 	s.ui.Fail(w, r, &web.Error{Status: http.StatusInternalServerError, Code: "internal_error", Detail: "Something went wrong here. It has been logged."})
 	w.failed = w.status != 0
-}
-
-// newRequestID returns 128 random bits in hexadecimal.
-func newRequestID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	var text [32]byte
-	hex.Encode(text[:], b[:])
-	return string(text[:])
 }
