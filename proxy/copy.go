@@ -150,10 +150,6 @@ type run struct {
 	head   atomic.Bool  // the answer has begun
 	code   atomic.Int32 // close code for a WebSocket
 	socket atomic.Bool  // the connection was taken over
-
-	mu    sync.Mutex
-	over  bool
-	timer *time.Timer
 }
 
 func newRun(x *exchange) *run {
@@ -161,12 +157,9 @@ func newRun(x *exchange) *run {
 	r.x, r.base = x, time.Now()
 	r.begin(x.r.Context())
 	r.sent.Store(x.r.Body == nil || x.r.Body == http.NoBody) // over HTTP/2 one of length zero may still have to end
-	r.stream = stream{id: x.id, cancel: r.stop}
+	r.stream.id, r.stream.exchange = x.id, r
 	r.stream.endless.Store(x.upgrade != "")
 	x.p.streams.add(&r.stream)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.timer = time.AfterFunc(r.next(), r.check)
 	return r
 }
 
@@ -178,11 +171,6 @@ func (r *run) stop(code int, cause error) {
 	r.cancel(cause)
 	if r.socket.Load() {
 		return // pump sees the context
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.over {
-		return
 	}
 	rc, past := http.NewResponseController(r.x.w), time.Unix(1, 0)
 	if r.head.Load() {
@@ -200,47 +188,20 @@ func (r *run) answering() {
 	r.head.Store(true)
 }
 
-// next is the time until the next look.
-func (r *run) next() time.Duration {
-	d := r.x.rt.cfg.Timeout.Idle
-	if d <= 0 {
-		d = 5 * time.Minute
-	}
-	d -= time.Since(r.base) - time.Duration(r.last.Load())
-	if r.x.id != nil && !r.x.id.SessionEnds.IsZero() {
-		d = min(d, r.x.id.SessionEnds.Sub(r.x.p.now()))
-	}
-	return max(d, time.Millisecond)
-}
-
-// check runs when something may be due.
-func (r *run) check() {
+// look ends an exchange whose session is over, or in which nothing moves.
+func (r *run) look() {
 	idle := r.x.rt.cfg.Timeout.Idle
-	quiet := time.Since(r.base) - time.Duration(r.last.Load())
 	// While the app thinks, its own deadline (response_header) counts.
 	thinking := r.sent.Load() && !r.head.Load()
 	switch {
 	case r.x.id != nil && !r.x.id.SessionEnds.IsZero() && !r.x.p.now().Before(r.x.id.SessionEnds):
 		r.stop(closePolicy, errSessionUp)
-		return
 	case thinking:
 		r.progress()
-	case idle > 0 && quiet >= idle:
+	case idle > 0 && time.Since(r.base)-time.Duration(r.last.Load()) >= idle:
 		r.stop(closeGoingAway, errIdle)
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.over {
-		r.timer.Reset(r.next())
 	}
 }
 
 // end forgets the exchange; after it nothing of ours touches the writer.
-func (r *run) end() {
-	r.mu.Lock()
-	r.over = true
-	r.timer.Stop()
-	r.mu.Unlock()
-	r.x.p.streams.done(&r.stream)
-}
+func (r *run) end() { r.x.p.streams.done(&r.stream) }

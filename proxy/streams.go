@@ -35,7 +35,11 @@ type Streams struct {
 	seed   maphash.Seed
 	shards [streamShards]streamShard
 	recent recent
+	looks  atomic.Bool // somebody will look at what runs
 }
+
+// lookEvery is how often each exchange is asked whether it is over time.
+const lookEvery = 100 * time.Millisecond
 
 type streamShard struct {
 	mu   sync.Mutex
@@ -43,14 +47,20 @@ type streamShard struct {
 	_    [48]byte // keeps neighbours off one cache line
 }
 
-// stream is one exchange. cancel is called at most a few times, from any
-// goroutine, and must not block.
+// stream is one exchange.
 type stream struct {
 	id         *identity.Identity // nil for an anonymous caller
-	cancel     func(code int, cause error)
+	exchange   watched
 	endless    atomic.Bool // a WebSocket or an event stream: nobody can wait for its end
 	shard      *streamShard
 	prev, next *stream
+}
+
+// watched is an exchange as Streams knows it, from add to done. Both methods
+// are called from any goroutine, and must not block.
+type watched interface {
+	stop(code int, cause error) // ends it; called at most a few times
+	look()                      // stops it if it is over time
 }
 
 func newStreams(now func() time.Time) *Streams {
@@ -73,7 +83,35 @@ func (s *Streams) add(st *stream) {
 	sh.head = st
 	sh.mu.Unlock()
 	if s.recent.hits(st.id) {
-		st.cancel(closePolicy, errRevoked)
+		st.exchange.stop(closePolicy, errRevoked)
+	}
+	s.lookLater()
+}
+
+// lookLater has all exchanges looked at in a while, unless that is so already.
+// A timer for each would cost a hundredth of a short request.
+func (s *Streams) lookLater() {
+	if !s.looks.Load() && !s.looks.Swap(true) {
+		time.AfterFunc(lookEvery, s.look)
+	}
+}
+
+// look asks every exchange, and comes again while there are any: one that is
+// added meanwhile is seen here, or finds that nobody will look.
+func (s *Streams) look() {
+	s.looks.Store(false)
+	some := false
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for st := sh.head; st != nil; st = st.next {
+			some = true
+			st.exchange.look()
+		}
+		sh.mu.Unlock()
+	}
+	if some {
+		s.lookLater()
 	}
 }
 
@@ -81,6 +119,7 @@ func (s *Streams) shardOf(session string) *streamShard {
 	return &s.shards[maphash.String(s.seed, session)%streamShards]
 }
 
+// done forgets a stream: nobody calls it any more.
 func (s *Streams) done(st *stream) {
 	sh := st.shard
 	sh.mu.Lock()
@@ -115,7 +154,7 @@ func closeIn(sh *streamShard, code int, cause error, hit func(*stream) bool) {
 	defer sh.mu.Unlock()
 	for st := sh.head; st != nil; st = st.next {
 		if hit(st) {
-			st.cancel(code, cause)
+			st.exchange.stop(code, cause)
 		}
 	}
 }

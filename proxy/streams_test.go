@@ -167,6 +167,12 @@ func TestT132_SessionEndAndIdle(t *testing.T) {
 	}
 }
 
+// stopped is an exchange that notes its end.
+type stopped struct{ so bool }
+
+func (s *stopped) stop(int, error) { s.so = true }
+func (s *stopped) look()           {}
+
 func TestStreamsRefuseWhatWasJustRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreams(time.Now)
@@ -177,11 +183,11 @@ func TestStreamsRefuseWhatWasJustRevoked(t *testing.T) {
 		s.CloseKey("k")
 		s.CloseSession("")
 		hit := func(id *identity.Identity) bool {
-			got := false
-			st := &stream{id: id, cancel: func(int, error) { got = true }}
+			var got stopped
+			st := &stream{id: id, exchange: &got}
 			s.add(st)
 			s.done(st)
-			return got
+			return got.so
 		}
 		if !hit(&identity.Identity{Session: "a"}) || !hit(&identity.Identity{Subject: "u", Generation: 4}) ||
 			!hit(&identity.Identity{TokenID: "j"}) || !hit(&identity.Identity{KeyID: "k"}) {
@@ -231,8 +237,12 @@ func BenchmarkStreamAfterManyRevocations(b *testing.B) {
 	id := &identity.Identity{Session: "mine", Subject: "me", TokenID: "t", KeyID: "k"}
 	b.ReportAllocs()
 	for b.Loop() {
-		st := stream{id: id, cancel: func(int, error) { b.Error("hit") }}
+		var got stopped
+		st := stream{id: id, exchange: &got}
 		s.add(&st)
 		s.done(&st)
+		if got.so {
+			b.Fatal("hit")
+		}
 	}
 }
