@@ -33,11 +33,10 @@ func (x *exchange) forward() *web.Error {
 			_ = http.NewResponseController(x.w).EnableFullDuplex() // a writer that cannot is no worse off
 		}
 	}
-	started := time.Now()
 	resp, addr, err := x.rt.backend.RoundTrip(run, out)
 	x.head.reset()
 	x.p.heads.Put(x.head)
-	x.rec.Upstream, x.rec.UpstreamTime = addr, time.Since(started)
+	x.rec.Upstream, x.rec.UpstreamTime = addr, time.Since(run.base)
 	x.rt.metrics.upstream.Observe(x.rec.UpstreamTime.Seconds())
 	if err != nil {
 		x.endAfterAnswer()

@@ -28,9 +28,10 @@ type conn struct {
 
 	mu       sync.Mutex
 	patience time.Duration
-	waiting  bool      // for the head of an answer
-	until    time.Time // by which that has to be here
-	readBy   time.Time // deadlines in force; zero when not known
+	waiting  bool          // for the head of an answer
+	until    time.Time     // by which that has to be here
+	slack    time.Duration // that it may be late by
+	readBy   time.Time     // deadlines in force; zero when not known
 	writeBy  time.Time
 }
 
@@ -54,11 +55,11 @@ type readSide struct{ *conn }
 // Read implements io.Reader.
 func (s readSide) Read(p []byte) (int, error) {
 	s.mu.Lock()
-	left := s.patience
-	if s.waiting {
-		left = time.Until(s.until)
+	until, slack := s.until, s.slack
+	if !s.waiting {
+		until, slack = time.Now().Add(s.patience), s.patience/8
 	}
-	s.readBy = renew(s.readBy, left, s.SetReadDeadline)
+	s.readBy = renew(s.readBy, until, slack, s.SetReadDeadline)
 	s.mu.Unlock()
 	n, err := s.Conn.Read(p)
 	if n > 0 {
@@ -68,10 +69,9 @@ func (s readSide) Read(p []byte) (int, error) {
 }
 
 // renew moves a deadline seldom, for moving one costs as much as a short read:
-// one that is in force stands as long as it is not early, and late by an eighth
-// of the time left at most. It returns the deadline in force.
-func renew(inForce time.Time, left time.Duration, set func(time.Time) error) time.Time {
-	wanted, slack := time.Now().Add(left), left/8
+// one that is in force stands as long as it is not early, and late by no more
+// than slack, an eighth of the time it gives. It returns the deadline in force.
+func renew(inForce, wanted time.Time, slack time.Duration, set func(time.Time) error) time.Time {
 	if late := inForce.Sub(wanted); !inForce.IsZero() && late >= 0 && late <= slack {
 		return inForce
 	}
@@ -87,10 +87,10 @@ func (c *conn) asked(method string) *http.Request {
 }
 
 // awaitHead starts the wait for an answer's head.
-func (c *conn) awaitHead(until time.Time) {
+func (c *conn) awaitHead(from time.Time, patience time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting, c.until = true, until
+	c.waiting, c.until, c.slack = true, from.Add(patience), patience/8
 }
 
 // headDue moves the end of the wait for the head, under a reader that waits
@@ -127,7 +127,7 @@ type writeSide struct{ *conn }
 // Write implements io.Writer.
 func (s writeSide) Write(p []byte) (int, error) {
 	s.mu.Lock()
-	s.writeBy = renew(s.writeBy, s.patience, s.SetWriteDeadline)
+	s.writeBy = renew(s.writeBy, time.Now().Add(s.patience), s.patience/8, s.SetWriteDeadline)
 	s.mu.Unlock()
 	return s.Conn.Write(p)
 }
