@@ -4,11 +4,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/web"
 )
 
 func TestLogs(t *testing.T) {
@@ -102,7 +104,10 @@ func BenchmarkAccessLine(b *testing.B) {
 func benchAccess(b *testing.B, h slog.Handler) {
 	l := slog.New(h)
 	s := benchServer(b, Options{Access: l, Patience: Patience{}.withDefaults()})
-	w := &writer{}
+	w := &writer{bytes: 1024, rec: web.Record{
+		Start: time.Now(), ID: strings.Repeat("0a", 16), Client: netip.MustParseAddr("198.51.100.9"), Route: "app", Verdict: "allow", Subject: strings.Repeat("s", 26),
+		Session: strings.Repeat("t", 26), Upstream: "http://127.0.0.1:8080", UpstreamTime: time.Millisecond,
+	}}
 	r := request("198.51.100.9:1", true)
 	b.ReportAllocs()
 	for b.Loop() {
