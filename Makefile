@@ -87,10 +87,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	./internal/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: build ## gatehouse against its peers, and what it must reach: SCENARIOS='a,b' ROUNDS=5 WRITE=1 (docs/performance.md) FRESH=1
+bench: build ## gatehouse against its peers, and what it must reach: SCENARIOS='a,b' ROUNDS=5 WRITE=1 (docs/performance.md) FRESH=1 APART=1 (the proxy has a core of its own)
 	./bench/install.sh
 	$(GO) build -o $(TOOLS)/bench ./bench
-	PATH="$(TOOLS):$$PATH" $(TOOLS)/bench -scenarios '$(SCENARIOS)' -rounds $(or $(ROUNDS),5) $(if $(WRITE),-write) $(if $(FRESH),-fresh)
+	PATH="$(TOOLS):$$PATH" $(TOOLS)/bench -scenarios '$(SCENARIOS)' -rounds $(or $(ROUNDS),5) $(if $(WRITE),-write) $(if $(FRESH),-fresh) $(if $(APART),-apart)
 
 .PHONY: layers
 layers: build ## where the CPU goes, by layer, from a profile under load: WRITE=1 (docs/performance.md)

@@ -15,12 +15,12 @@ const (
 )
 
 // writeDocs puts table, absolute figures and chart of one run into the document.
-func writeDocs(b *book, t table) error {
+func writeDocs(b *book, t table, where cores) error {
 	if err := os.WriteFile(picture, []byte(chart(b)), 0o644); err != nil { //nolint:gosec // a document
 		return err
 	}
 	var text strings.Builder
-	text.WriteString(strings.ReplaceAll(heading(), "\n", "  \n"))
+	text.WriteString(strings.ReplaceAll(heading(where), "\n", "  \n"))
 	fmt.Fprintf(&text, "%s  \n", strings.Join(versions(), "; "))
 	checked, errors, wrong := b.wrong()
 	fmt.Fprintf(&text, "%d requests to gatehouse, %d errors, %d wrong answers.\n\n", checked, errors, wrong)

@@ -35,7 +35,7 @@ type flooded struct{ OK, Other int64 }
 // flood begins one, and returns when each client has had an answer: their
 // handshakes are no part of the question.
 func (r *rig) flood(p *peer) (*flooding, error) {
-	cmd := command(r.ctx, pinning().rest, r.self, "flood", p.addr)
+	cmd := command(r.ctx, r.on.rest, r.self, "flood", p.addr, strconv.FormatBool(r.on.rest == ""))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -71,10 +71,10 @@ func (f *flooding) stop() (ok, other int64, err error) {
 // serveFlood is that process. Where there are no cores of its own for it, it
 // runs on what CPU the others leave: so do clients that bring their own.
 func serveFlood() error {
-	if len(os.Args) != 3 {
-		return errors.New("flood wants an address")
+	if len(os.Args) != 4 {
+		return errors.New("flood wants an address, and whether to stand back")
 	}
-	if pinning().rest == "" {
+	if os.Args[3] == "true" {
 		if err := standBack(); err != nil {
 			return err
 		}

@@ -152,11 +152,7 @@ func number(v float64) string {
 }
 
 // heading says when, on what and how, since figures without that mean nothing.
-func heading() string {
-	where := "proxy on two cores, app and load on the others"
-	if pinning().proxy == "" {
-		where = "proxy, app and load generator share all cores: rates are pulled towards each other, CPU per request is not"
-	}
+func heading(where cores) string {
 	return fmt.Sprintf("%s; commit %s; %s, %d cores; %s\n", time.Now().Format("2006-01-02"), commit(), processor(), runtime.NumCPU(), where) +
 		"ratios are formed round by round; access logs are off except where they are measured\n"
 }

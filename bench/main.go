@@ -27,6 +27,7 @@ type options struct {
 	state    string
 	fresh    bool
 	write    bool
+	apart    bool
 }
 
 func main() {
@@ -47,8 +48,11 @@ func main() {
 	flag.StringVar(&o.state, "state", ".bench", "where results are kept between runs")
 	flag.BoolVar(&o.fresh, "fresh", false, "measure again what the state holds for this commit")
 	flag.BoolVar(&o.write, "write", false, "write the table and the chart to docs/performance.md")
-
+	flag.BoolVar(&o.apart, "apart", false, "with few cores: one for the proxy, the others for everything else")
 	flag.Parse()
+	if o.apart && o.write {
+		exit(errors.New("the document is about all cores: -apart is not written there"))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	exit(measure(ctx, o))
@@ -65,6 +69,9 @@ func exit(err error) {
 // measure runs the scenarios that are asked for and missing, and prints what is
 // known afterwards.
 func measure(ctx context.Context, o options) error {
+	if o.apart {
+		o.state += "/apart"
+	}
 	b, err := newBook(o)
 	if err != nil {
 		return err
@@ -101,9 +108,9 @@ func measure(ctx context.Context, o options) error {
 		}
 	}
 	table := judge(b)
-	fmt.Print(heading(), "\n", table.text())
+	fmt.Print(heading(r.on), "\n", table.text())
 	if o.write {
-		if err := writeDocs(b, table); err != nil {
+		if err := writeDocs(b, table, r.on); err != nil {
 			failed = append(failed, err)
 		}
 	}

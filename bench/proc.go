@@ -24,15 +24,27 @@ type proc struct {
 	done chan struct{}
 }
 
-// cores says where things run: the proxy on two cores and everything else on
-// others when there are enough, all over all otherwise.
+// cores says where things run.
 type cores struct{ proxy, rest string }
 
-func pinning() cores {
-	if n := runtime.NumCPU(); n >= 4 {
+// pinning gives the proxy two cores and everything else the others when there
+// are enough. All run all over otherwise, or, apart, the proxy has one core.
+func pinning(apart bool) cores {
+	switch n := runtime.NumCPU(); {
+	case n >= 4:
 		return cores{"0-1", fmt.Sprintf("2-%d", n-1)}
+	case n >= 2 && apart:
+		return cores{"0", fmt.Sprintf("1-%d", n-1)}
 	}
 	return cores{}
+}
+
+// String implements fmt.Stringer.
+func (c cores) String() string {
+	if c.proxy == "" {
+		return "proxy, app and load generator share all cores: rates are pulled towards each other, CPU per request is not"
+	}
+	return "proxy on core " + c.proxy + ", app and load on " + c.rest
 }
 
 func command(ctx context.Context, on string, name string, args ...string) *exec.Cmd {

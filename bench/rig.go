@@ -36,7 +36,7 @@ type rig struct {
 }
 
 func newRig(ctx context.Context, o options) (*rig, error) {
-	r := &rig{ctx: ctx, o: o, on: pinning()}
+	r := &rig{ctx: ctx, o: o, on: pinning(o.apart)}
 	var err error
 	if r.o.binary, err = filepath.Abs(o.binary); err != nil {
 		return nil, err
