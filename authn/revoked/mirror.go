@@ -51,8 +51,9 @@ type Mirror struct {
 	metrics atomic.Pointer[metrics]
 }
 
-// New makes an empty mirror of a list, which SetSource may name later. margin is added to each entry's expiry before it
-// is forgotten; it covers leeway and clocks that differ.
+// New makes an empty mirror of a list, which SetSource may name later. margin is
+// added to each entry's expiry before it is forgotten; it covers leeway and
+// clocks that differ.
 func New(src store.Revocations, margin time.Duration, log *slog.Logger, now func() time.Time) *Mirror {
 	m := &Mirror{src: src, margin: margin, log: log, now: now, recent: map[int64]store.Revocation{}, wake: make(chan struct{}, 1), start: time.Now(), started: now()}
 	for i := range m.lists {
