@@ -90,12 +90,17 @@ func (m *metrics) child(k requestKey) (prometheus.Counter, prometheus.Observer) 
 }
 
 // methodLabel bounds the label: clients may send any token as a method.
+// It is not m itself, which may be a piece of a request's head: a label is kept
+// for good.
 func methodLabel(m string) string {
-	switch m {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+	for _, known := range [...]string{
+		"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
 		"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK",
-		"REPORT", "SEARCH", "MKCALENDAR", "ACL":
-		return m
+		"REPORT", "SEARCH", "MKCALENDAR", "ACL",
+	} {
+		if m == known {
+			return known
+		}
 	}
 	return "other"
 }

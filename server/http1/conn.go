@@ -39,7 +39,7 @@ type conn struct {
 	began  time.Time
 	readBy time.Time   // deadline in force; zero for none, or not known
 	moved  atomic.Bool // by somebody else since
-	last   string      // method of the request before
+	posted bool        // the request before was a POST
 	w      writer      // of the request at hand
 
 	mu    sync.Mutex
@@ -139,7 +139,7 @@ func (c *conn) untilNext() bool {
 	if err != nil {
 		return false
 	}
-	if c.last == http.MethodPost {
+	if c.posted {
 		_, _ = c.r.Discard(len(b) - len(bytes.TrimLeft(b, "\r\n"))) // they are there
 	}
 	return c.enter(busy)

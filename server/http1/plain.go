@@ -17,7 +17,7 @@ func plainRequest(head []byte) (r http.Request, ok bool) {
 	line, fields, _ := strings.Cut(string(head), "\n")
 	line, is11 := strings.CutSuffix(line, " HTTP/1.1\r")
 	method, target, _ := strings.Cut(line, " ")
-	if !is11 || !usuallyBodiless(method) || !plainTarget(target) {
+	if method = usuallyBodiless(method); !is11 || method == "" || !plainTarget(target) {
 		return r, false
 	}
 	u, err := url.ParseRequestURI(target)
@@ -39,12 +39,15 @@ func plainRequest(head []byte) (r http.Request, ok bool) {
 	}, true
 }
 
-func usuallyBodiless(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodDelete:
-		return true
+// usuallyBodiless is a method whose requests rarely have a body; else nothing.
+// It is no piece of the head, all of which whoever keeps the method would keep.
+func usuallyBodiless(method string) string {
+	for _, one := range [...]string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodDelete} {
+		if method == one {
+			return one
+		}
 	}
-	return false
+	return ""
 }
 
 // plainTarget is a path, with or without a query, in visible ASCII.

@@ -71,7 +71,7 @@ func (c *conn) bodiless(parsed *http.Request) *request {
 
 // came says that a request was read, and tells it where from.
 func (c *conn) came(r *http.Request) {
-	c.last = r.Method
+	c.posted = r.Method == http.MethodPost
 	r.RemoteAddr, r.TLS = c.remote, c.tls
 }
 
