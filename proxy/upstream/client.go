@@ -41,7 +41,8 @@ func newClient(u config.UpstreamURL, t config.RouteTimeout, connected func()) *c
 }
 
 // take returns an idle connection that is still quiet and open, newest first.
-func (c *client) take(now time.Time) *conn {
+func (c *client) take() *conn {
+	now := time.Now()
 	for {
 		c.mu.Lock()
 		n := len(c.idle)
@@ -121,13 +122,12 @@ func (c *client) roundTrip(ctx context.Context, r *Request) (*http.Response, err
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("upstream exchange: %w", err) // no connection is worth it
 	}
-	now := time.Now()
 	var kept *conn
 	if !bound(r.Header) {
-		kept = c.take(now)
+		kept = c.take()
 	}
 	if kept != nil {
-		resp, err := c.exchange(ctx, kept, r, now)
+		resp, err := c.exchange(ctx, kept, r)
 		if err == nil || !errors.Is(err, errUnused) {
 			return resp, err
 		}
@@ -139,7 +139,7 @@ func (c *client) roundTrip(ctx context.Context, r *Request) (*http.Response, err
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.exchange(ctx, newConn(raw, c.timeout.Idle), r, time.Now())
+	resp, err := c.exchange(ctx, newConn(raw, c.timeout.Idle), r)
 	if errors.Is(err, errUnused) {
 		err = fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
@@ -168,9 +168,9 @@ func afterEnd(ctx context.Context, f func()) (stop func() bool) {
 
 // exchange writes r and reads the head of its answer. On an error the
 // connection is closed.
-func (c *client) exchange(ctx context.Context, cn *conn, r *Request, now time.Time) (*http.Response, error) {
+func (c *client) exchange(ctx context.Context, cn *conn, r *Request) (*http.Response, error) {
 	stop := afterEnd(ctx, cn.closer)
-	x := &exchange{client: c, conn: cn, req: r, began: now, stop: stop}
+	x := &exchange{client: c, conn: cn, req: r, stop: stop}
 	resp, err := x.run()
 	if err != nil {
 		stop()

@@ -80,17 +80,22 @@ func renew(inForce, wanted time.Time, slack time.Duration, set func(time.Time) e
 	return wanted
 }
 
-// asked is the request of the answer that is read next.
+// asked is the request of the answer that is read next, as far as its body
+// depends on it. Nothing of the client's is kept for it.
 func (c *conn) asked(method string) *http.Request {
-	c.request.Method = method
+	c.request.Method = http.MethodGet
+	if method == http.MethodHead {
+		c.request.Method = http.MethodHead
+	}
 	return &c.request
 }
 
 // awaitHead starts the wait for an answer's head.
-func (c *conn) awaitHead(from time.Time, patience time.Duration) {
+func (c *conn) awaitHead(patience time.Duration) {
+	until := time.Now().Add(patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting, c.until, c.slack = true, from.Add(patience), patience/8
+	c.waiting, c.until, c.slack = true, until, patience/8
 }
 
 // headDue moves the end of the wait for the head, under a reader that waits
@@ -102,7 +107,7 @@ func (c *conn) headDue(until time.Time) bool {
 	if !c.waiting {
 		return false
 	}
-	c.until, c.readBy = until, until
+	c.until, c.slack, c.readBy = until, 0, until
 	_ = c.SetReadDeadline(until) // a closed connection says so in Read
 	return true
 }

@@ -23,7 +23,6 @@ type exchange struct {
 	client *client
 	conn   *conn
 	req    *Request
-	began  time.Time
 	stop   func() bool
 	w      *bufio.Writer // of the connection, from writers; nil once all is sent
 
@@ -55,9 +54,9 @@ func (x *exchange) run() (*http.Response, error) {
 	}
 	if x.req.Body == nil {
 		x.returnWriter()
-		x.conn.awaitHead(x.began, x.client.timeout.ResponseHeader)
+		x.conn.awaitHead(x.client.timeout.ResponseHeader)
 	} else {
-		x.conn.awaitHead(x.began, 24*time.Hour) // counted from the end of the request
+		x.conn.awaitHead(24 * time.Hour) // counted from the end of the request
 		x.sent = make(chan struct{})
 		go x.writeBody()
 	}
