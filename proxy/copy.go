@@ -189,16 +189,19 @@ func (r *run) answering() {
 }
 
 // look ends an exchange whose session is over, or in which nothing moves.
-func (r *run) look() {
-	idle := r.x.rt.cfg.Timeout.Idle
+func (r *run) look(clock, now time.Time) {
+	if r.code.Load() != 0 {
+		return // it was told to end
+	}
 	// While the app thinks, its own deadline (response_header) counts.
-	thinking := r.sent.Load() && !r.head.Load()
+	if r.sent.Load() && !r.head.Load() {
+		r.last.Store(int64(clock.Sub(r.base)))
+	}
+	idle := r.x.rt.cfg.Timeout.Idle
 	switch {
-	case r.x.id != nil && !r.x.id.SessionEnds.IsZero() && !r.x.p.now().Before(r.x.id.SessionEnds):
+	case r.x.id != nil && !r.x.id.SessionEnds.IsZero() && !now.Before(r.x.id.SessionEnds):
 		r.stop(closePolicy, errSessionUp)
-	case thinking:
-		r.progress()
-	case idle > 0 && time.Since(r.base)-time.Duration(r.last.Load()) >= idle:
+	case idle > 0 && clock.Sub(r.base)-time.Duration(r.last.Load()) >= idle:
 		r.stop(closeGoingAway, errIdle)
 	}
 }

@@ -35,11 +35,16 @@ type Streams struct {
 	seed   maphash.Seed
 	shards [streamShards]streamShard
 	recent recent
-	looks  atomic.Bool // somebody will look at what runs
+	spread atomic.Uint64 // gives those without a session a shard
+	looks  atomic.Bool   // somebody looks at what runs, or will
 }
 
-// lookEvery is how often each exchange is asked whether it is over time.
-const lookEvery = 100 * time.Millisecond
+// Each exchange is asked this often whether it is over time, but one of so many
+// parts of the time is enough for all that.
+const (
+	lookEvery = 100 * time.Millisecond
+	lookPart  = 20
+)
 
 type streamShard struct {
 	mu   sync.Mutex
@@ -60,7 +65,7 @@ type stream struct {
 // are called from any goroutine, and must not block.
 type watched interface {
 	stop(code int, cause error) // ends it; called at most a few times
-	look()                      // stops it if it is over time
+	look(clock, now time.Time)  // stops it if it is over time; now is by the proxy's clock
 }
 
 func newStreams(now func() time.Time) *Streams {
@@ -69,11 +74,11 @@ func newStreams(now func() time.Time) *Streams {
 
 // add registers a stream; done must be called once.
 func (s *Streams) add(st *stream) {
-	key := ""
-	if st.id != nil {
-		key = st.id.Session
+	if st.id != nil && st.id.Session != "" {
+		st.shard = s.shardOf(st.id.Session)
+	} else {
+		st.shard = &s.shards[s.spread.Add(1)%streamShards]
 	}
-	st.shard = s.shardOf(key)
 	sh := st.shard
 	sh.mu.Lock()
 	st.next = sh.head
@@ -96,23 +101,31 @@ func (s *Streams) lookLater() {
 	}
 }
 
-// look asks every exchange, and comes again while there are any: one that is
-// added meanwhile is seen here, or finds that nobody will look.
+// look asks every exchange, and comes again while there are any.
 func (s *Streams) look() {
-	s.looks.Store(false)
+	began, now := time.Now(), s.recent.now()
 	some := false
 	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.Lock()
-		for st := sh.head; st != nil; st = st.next {
-			some = true
-			st.exchange.look()
-		}
-		sh.mu.Unlock()
+		some = s.shards[i].look(began, now) || some
 	}
 	if some {
+		time.AfterFunc(max(lookEvery, lookPart*time.Since(began)), s.look)
+		return
+	}
+	s.looks.Store(false)
+	if s.Len() > 0 { // added meanwhile, when somebody still looked
 		s.lookLater()
 	}
+}
+
+// look reports whether there are any.
+func (sh *streamShard) look(clock, now time.Time) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for st := sh.head; st != nil; st = st.next {
+		st.exchange.look(clock, now)
+	}
+	return sh.head != nil
 }
 
 func (s *Streams) shardOf(session string) *streamShard {

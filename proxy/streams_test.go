@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,8 +171,66 @@ func TestT132_SessionEndAndIdle(t *testing.T) {
 // stopped is an exchange that notes its end.
 type stopped struct{ so bool }
 
-func (s *stopped) stop(int, error) { s.so = true }
-func (s *stopped) look()           {}
+func (s *stopped) stop(int, error)     { s.so = true }
+func (s *stopped) look(_, _ time.Time) {}
+
+// slow is an exchange that takes its time to be looked at.
+type slow struct {
+	stopped
+	takes time.Duration
+	busy  *atomic.Int64
+	most  *atomic.Int64
+	looks *atomic.Int64
+}
+
+func (s *slow) look(_, _ time.Time) {
+	if n := s.busy.Add(1); n > s.most.Load() {
+		s.most.Store(n)
+	}
+	time.Sleep(s.takes)
+	s.looks.Add(1)
+	s.busy.Add(-1)
+}
+
+// However many exchanges there are, whoever looks at them does so alone and
+// leaves nearly all of the time to others; and nobody looks when there are none.
+func TestLooksNeitherOverlapNorTakeMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(time.Now)
+		var busy, most, looks atomic.Int64
+		var all []*stream
+		for range 300 { // a second for a look at all of them
+			st := &stream{exchange: &slow{takes: time.Second / 300, busy: &busy, most: &most, looks: &looks}}
+			s.add(st)
+			all = append(all, st)
+		}
+		for range 6000 {
+			time.Sleep(10 * time.Millisecond)
+			s.lookLater()
+		}
+		if n := looks.Load(); most.Load() != 1 || n < 300 || n > 300*(60/lookPart+1) {
+			t.Errorf("%d looks in a minute, %d at once", n, most.Load())
+		}
+		time.Sleep(time.Minute)
+		for _, st := range all {
+			s.done(st)
+		}
+		time.Sleep(time.Minute)
+		if s.looks.Load() {
+			t.Error("somebody looks at nothing")
+		}
+		last := &slow{busy: &busy, most: &most, looks: &looks}
+		st := &stream{exchange: last}
+		looks.Store(0)
+		s.add(st)
+		time.Sleep(2 * lookEvery)
+		if looks.Load() == 0 {
+			t.Error("nobody looks any more")
+		}
+		s.done(st)
+		time.Sleep(2 * lookEvery)
+	})
+}
 
 func TestStreamsRefuseWhatWasJustRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
