@@ -47,21 +47,22 @@ type conn struct {
 
 	mu sync.Mutex
 	sender
-	inflow  inflow
-	streams map[uint32]*stream
-	running int       // handlers
-	queue   []*stream // whose handlers wait for others to return
-	last    uint32    // the newest stream
-	resets  [resetsInMind]uint32
-	nreset  int
-	settled bool   // the client has acknowledged our settings
-	idle    int64  // on the server's clock, since when there is no stream
-	asked   int64  // on the server's clock, for a sign of life; 0 for not
-	leaving int64  // on the server's clock, since when the client knows; 0 for not
-	deaf    bool   // streams that begin are not served
-	lastly  uint32 // the newest that was not too late
-	ending  bool   // the time to close was set
-	gone    bool   // no frame is looked at any more
+	inflow     inflow
+	streams    map[uint32]*stream
+	running    int       // handlers
+	unanswered int       // of their answers, those that have not begun
+	queue      []*stream // whose handlers wait for others to return
+	last       uint32    // the newest stream
+	resets     [resetsInMind]uint32
+	nreset     int
+	settled    bool   // the client has acknowledged our settings
+	idle       int64  // on the server's clock, since when there is no stream
+	asked      int64  // on the server's clock, for a sign of life; 0 for not
+	leaving    int64  // on the server's clock, since when the client knows; 0 for not
+	deaf       bool   // streams that begin are not served
+	lastly     uint32 // the newest that was not too late
+	ending     bool   // the time to close was set
+	gone       bool   // no frame is looked at any more
 }
 
 func newConn(ctx context.Context, s *Server, nc net.Conn, state *tls.ConnectionState) *conn {

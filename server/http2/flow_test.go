@@ -331,3 +331,57 @@ func TestLongHeads(t *testing.T) {
 		t.Errorf("%.100v", got)
 	}
 }
+
+// An answer is waited for until it begins or comes to nobody: one that goes on,
+// as an event stream does, holds up no other.
+func TestAnswersThatBeganAreNotWaitedFor(t *testing.T) {
+	leave := make(chan struct{})
+	begun := make(chan struct{}, 8)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/events":
+			_ = http.NewResponseController(w).Flush()
+		case "/early":
+			w.WriteHeader(http.StatusEarlyHints)
+		case "/panic":
+			panic(http.ErrAbortHandler)
+		}
+		begun <- struct{}{}
+		if r.URL.Path != "/now" {
+			<-leave
+		}
+	})
+	unanswered := func() (n int) {
+		s.only(func(c *conn) { n = c.unanswered })
+		return n
+	}
+	c := s.dial()
+	c.ask(1, true, get("/events")...)
+	<-begun
+	c.ask(3, true, get("/now")...)
+	<-begun
+	c.answer(3)
+	c.ask(5, true, get("/panic")...)
+	c.answer(5)
+	if n := unanswered(); n != 0 {
+		t.Errorf("%d answers are waited for that have begun", n)
+	}
+	c.ask(7, true, get("/early")...)
+	<-begun
+	c.ask(9, true, get("/late")...)
+	<-begun
+	if n := unanswered(); n != 2 {
+		t.Errorf("%d answers are waited for, of two", n)
+	}
+	_ = c.WriteRSTStream(9, h2.ErrCodeCancel)
+	_ = c.WritePing(false, [8]byte{1})
+	c.until(func(f h2.Frame) bool { p, is := f.(*h2.PingFrame); return is && p.IsAck() })
+	if n := unanswered(); n != 1 {
+		t.Errorf("%d answers are waited for, of one", n)
+	}
+	close(leave)
+	c.answer(7)
+	if n := unanswered(); n != 0 {
+		t.Errorf("%d answers are waited for, of none", n)
+	}
+}

@@ -98,7 +98,8 @@ func (c *conn) open(f *h2.MetaHeadersFrame) error {
 
 func (c *conn) start(st *stream) {
 	c.running++
-	st.started = true
+	c.unanswered++
+	st.started, st.awaited = true, true
 	c.srv.workers.serve(st)
 }
 

@@ -119,19 +119,26 @@ func (c slowConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// A body that comes while its client is asked for it is read.
-func TestABodyThatComesWhileAskedFor(t *testing.T) {
+// onPipe is a client at the other end of a connection that holds nothing.
+func onPipe(t *testing.T, h http.HandlerFunc, wrap func(net.Conn) net.Conn) *client {
+	t.Helper()
 	ours, theirs := net.Pipe()
-	srv := newServer(echo)
+	srv := newServer(h)
 	done := make(chan struct{})
-	go func() { defer close(done); srv.Serve(context.Background(), slowConn{ours}, nil) }()
-	defer func() { _ = theirs.Close(); <-done; srv.workers.trim() }()
+	go func() { defer close(done); srv.Serve(context.Background(), wrap(ours), nil) }()
+	t.Cleanup(func() { _ = theirs.Close(); <-done; srv.workers.trim() })
 	_ = theirs.SetDeadline(time.Now().Add(10 * time.Second))
 	c := newClient(t, theirs)
 	said := make(chan struct{})
 	go func() { defer close(said); c.hello() }()
 	c.until(func(f h2.Frame) bool { s, ok := f.(*h2.SettingsFrame); return ok && s.IsAck() })
 	<-said
+	return c
+}
+
+// A body that comes while its client is asked for it is read.
+func TestABodyThatComesWhileAskedFor(t *testing.T) {
+	c := onPipe(t, echo, func(c net.Conn) net.Conn { return slowConn{c} })
 	c.ask(1, false, post("/", "expect: 100-continue")...)
 	c.until(func(f h2.Frame) bool { return f.Header().Type == h2.FrameHeaders })
 	_ = c.WriteData(1, true, []byte("body"))
@@ -142,21 +149,11 @@ func TestABodyThatComesWhileAskedFor(t *testing.T) {
 
 // Who reads a body does not wait until the client hears that it may send more.
 func TestReadingABodyWaitsForNoWrite(t *testing.T) {
-	ours, theirs := net.Pipe()
 	read := make(chan error, 1)
-	srv := newServer(func(_ http.ResponseWriter, r *http.Request) {
+	c := onPipe(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
 		read <- err
-	})
-	done := make(chan struct{})
-	go func() { defer close(done); srv.Serve(context.Background(), ours, nil) }()
-	defer func() { _ = theirs.Close(); <-done; srv.workers.trim() }()
-	_ = theirs.SetDeadline(time.Now().Add(10 * time.Second))
-	c := newClient(t, theirs)
-	said := make(chan struct{})
-	go func() { defer close(said); c.hello() }()
-	c.until(func(f h2.Frame) bool { s, ok := f.(*h2.SettingsFrame); return ok && s.IsAck() })
-	<-said
+	}, func(c net.Conn) net.Conn { return c })
 	c.ask(1, false, post("/")...)
 	for i := range 30 { // which are worth a frame, and nobody reads it
 		_ = c.WriteData(1, i == 29, make([]byte, 16<<10))

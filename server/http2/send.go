@@ -110,14 +110,14 @@ func (c *conn) flush() {
 	c.sendRounds()
 }
 
-// flushSoon is flush after those who are about to answer on this connection had
-// the processor, since one write can serve them all.
+// flushSoon is flush after those who may be about to answer on this connection
+// had the processor, since one write can serve them all.
 func (c *conn) flushSoon() {
 	if c.sending || c.out == nil {
 		return
 	}
 	c.sending = true
-	if len(c.streams) > 0 {
+	if c.unanswered > 0 {
 		c.mu.Unlock()
 		runtime.Gosched()
 		c.mu.Lock()
@@ -213,7 +213,10 @@ func (st *stream) send(p piece) error {
 		return err
 	}
 	if p.head != nil {
-		st.answered = st.answered || !p.interim
+		if !p.interim {
+			st.answered = true
+			st.noLongerAwaited()
+		}
 		c.block(st.id, p.head, p.end && len(p.data) == 0 && p.trailers == nil)
 	}
 	if err := st.sendData(p.data, p.end && p.trailers == nil); err != nil {
@@ -243,6 +246,7 @@ func (st *stream) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st.body.close()
+	st.noLongerAwaited()
 	switch {
 	case !st.finished:
 		c.reset(st, h2.ErrCodeInternal)

@@ -27,6 +27,7 @@ type stream struct {
 	body    body
 
 	started  bool      // a handler has it
+	awaited  bool      // it has not begun to answer
 	window   int64     // bytes the client takes of the body, the connection's window aside
 	turn     sync.Cond // to send; on the connection's lock
 	waits    bool      // in the line for the connection's window
@@ -87,12 +88,21 @@ func (st *stream) forget() {
 	}
 }
 
+// noLongerAwaited says that the handler's answer has begun, or comes to nobody.
+func (st *stream) noLongerAwaited() {
+	if st.awaited {
+		st.awaited = false
+		st.conn.unanswered--
+	}
+}
+
 // abort ends both sides of it, and the context of its request.
 func (st *stream) abort(err error) {
 	if st.err != nil {
 		return
 	}
 	st.err = err
+	st.noLongerAwaited()
 	st.body.cutOff(err)
 	if !st.started {
 		st.request = nil // it may be in the queue for a while
