@@ -32,6 +32,10 @@ type refusal struct {
 func (r *refusal) Error() string { return r.text }
 
 // readRequest reads a head and checks what http.ReadRequest leaves to a server.
+// It is a function of its own: a connection that waits for its next request
+// would keep the room for it on its stack.
+//
+//go:noinline
 func (c *conn) readRequest() (*request, error) {
 	head, err := c.bufferHead()
 	if err != nil {
