@@ -188,10 +188,10 @@ func nearest() []layer {
 	return []layer{
 		{"syscalls", []string{"internal/runtime/syscall.", "syscall.", "runtime/internal/syscall."}},
 		{"gate: token, revocation", []string{"gatehouse/authn"}},
+		{"parsing heads", []string{"gatehouse/wire.", "gatehouse/server/http1.plain", "gatehouse/proxy/upstream.plain", "net/textproto.", "net/http.ReadResponse", "net/http.readTransfer", "net/http.(*conn).readRequest", "net/http.readRequest", "net/url.", "net/http.parse", "golang.org/x/net/http2/hpack", "net/http.newTextproto", "net/http.fixLength", "net/http.validHeader", "vendor/golang.org/x/net/http/httpguts", "golang.org/x/net/http/httpguts"}},
 		{"upstream client", []string{"gatehouse/proxy/upstream"}},
 		{"headers", []string{"gatehouse/proxy.(*table).requestHeader", "gatehouse/proxy.(*table).copyClient", "gatehouse/proxy.(*table).passes", "gatehouse/proxy.(*table).isReserved", "gatehouse/proxy.hopByHop", "gatehouse/proxy.nominates", "gatehouse/proxy.set", "gatehouse/proxy.forwarded", "gatehouse/proxy.(*route).responseHeader", "gatehouse/proxy.cutCookie",
 			"net/http.Header.", "net/http.extraHeader", "net/http.(*chunkWriter).writeHeader", "net/http.headerSorter", "net/textproto.CanonicalMIME", "net/textproto.canonicalMIME"}},
-		{"parsing heads", []string{"net/textproto.", "net/http.ReadResponse", "net/http.readTransfer", "net/http.(*conn).readRequest", "net/http.readRequest", "net/url.", "net/http.parse", "golang.org/x/net/http2/hpack", "net/http.newTextproto", "net/http.fixLength", "net/http.validHeader", "vendor/golang.org/x/net/http/httpguts", "golang.org/x/net/http/httpguts"}},
 		{"copy", []string{"gatehouse/proxy.(*exchange).copyBody", "io.Copy", "io.copyBuffer", "net/http.(*body)", "net/http/internal.(*chunked"}},
 		{"match, decide, forward", []string{"gatehouse/proxy"}},
 		{"log and metrics", []string{"log/slog", "gatehouse/server.(*Server).logAccess", "gatehouse/server.(*metrics)", "github.com/prometheus"}},
