@@ -7,10 +7,63 @@ import (
 	"time"
 )
 
-// logAccess writes the one line of a request. The query is never logged: it is
+// accessLine is the one line of a request. The query is never logged: it is
 // where tokens and reset links live (T136). Bytes outside visible ASCII are
 // percent-encoded, so that one request is one line for every reader (T135).
-func (s *Server) logAccess(w *writer, r *http.Request, status int, took time.Duration, aborted bool) {
+type accessLine struct {
+	w       *writer
+	r       *http.Request
+	status  int
+	took    time.Duration
+	aborted bool
+}
+
+// lineWriter is told the fields of an access line, one after another.
+type lineWriter interface {
+	text(key, v string)
+	number(key string, n int64)
+	millis(key string, d time.Duration)
+	yes(key string)
+}
+
+// tell says what the line says, in its order.
+func (l *accessLine) tell(to lineWriter) {
+	r, rec := l.r, &l.w.rec
+	to.text("request_id", rec.ID)
+	to.text("client", rec.Client.String())
+	to.text("method", printable(r.Method, 32))
+	to.text("host", printable(r.Host, 255))
+	to.text("path", printable(pathOf(r), 2048))
+	to.text("proto", r.Proto)
+	to.number("status", int64(l.status))
+	to.number("bytes", l.w.bytes)
+	to.millis("duration_ms", l.took)
+	known(to, "route", rec.Route)
+	known(to, "verdict", rec.Verdict)
+	known(to, "subject", rec.Subject)
+	known(to, "session", rec.Session)
+	known(to, "code", rec.Code)
+	if rec.Upstream != "" {
+		to.text("upstream", rec.Upstream)
+		to.millis("upstream_ms", rec.UpstreamTime)
+	}
+	known(to, "user_agent", printable(r.UserAgent(), 256))
+	if rec.Err != nil {
+		to.text("error", printable(rec.Err.Error(), 512))
+	}
+	if l.aborted {
+		to.yes("aborted")
+	}
+}
+
+func known(to lineWriter, key, v string) {
+	if v != "" {
+		to.text(key, v)
+	}
+}
+
+// logAccess writes the line.
+func (s *Server) logAccess(l accessLine) {
 	log := s.opts.Access
 	if log == nil {
 		log = s.log
@@ -20,42 +73,29 @@ func (s *Server) logAccess(w *writer, r *http.Request, status int, took time.Dur
 	if !h.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
-	rec := &w.rec
-	attrs := append(w.attrs[:0],
-		slog.String("request_id", rec.ID),
-		slog.String("client", rec.Client.String()),
-		slog.String("method", printable(r.Method, 32)),
-		slog.String("host", printable(r.Host, 255)),
-		slog.String("path", printable(pathOf(r), 2048)),
-		slog.String("proto", r.Proto),
-		slog.Int("status", status),
-		slog.Int64("bytes", w.bytes),
-		slog.Float64("duration_ms", millis(took)),
-	)
-	text := func(key, v string) {
-		if v != "" {
-			attrs = append(attrs, slog.String(key, v))
-		}
+	if j, is := h.(accessJSON); is && j.write(l) {
+		return
 	}
-	text("route", rec.Route)
-	text("verdict", rec.Verdict)
-	text("subject", rec.Subject)
-	text("session", rec.Session)
-	text("code", rec.Code)
-	if rec.Upstream != "" {
-		attrs = append(attrs, slog.String("upstream", rec.Upstream), slog.Float64("upstream_ms", millis(rec.UpstreamTime)))
-	}
-	text("user_agent", printable(r.UserAgent(), 256))
-	if rec.Err != nil {
-		attrs = append(attrs, slog.String("error", printable(rec.Err.Error(), 512)))
-	}
-	if aborted {
-		attrs = append(attrs, slog.Bool("aborted", true))
-	}
-	line := slog.NewRecord(rec.Start, slog.LevelInfo, "request", 0)
-	// One inlined group, so that the record copies no attributes.
-	line.AddAttrs(slog.Attr{Value: slog.GroupValue(attrs...)})
+	attrs := make(attrList, 0, accessFields)
+	l.tell(&attrs)
+	line := slog.NewRecord(l.w.rec.Start, slog.LevelInfo, accessMessage, 0)
+	line.AddAttrs(attrs...)
 	_ = h.Handle(ctx, line) // a log that cannot be written has nowhere to say so
+}
+
+const (
+	accessMessage = "request"
+	accessFields  = 19 // at most
+)
+
+// attrList is a line for any handler.
+type attrList []slog.Attr
+
+func (a *attrList) text(key, v string)         { *a = append(*a, slog.String(key, v)) }
+func (a *attrList) number(key string, n int64) { *a = append(*a, slog.Int64(key, n)) }
+func (a *attrList) yes(key string)             { *a = append(*a, slog.Bool(key, true)) }
+func (a *attrList) millis(key string, d time.Duration) {
+	*a = append(*a, slog.Float64(key, float64(d.Microseconds())/1000))
 }
 
 // pathOf is the path as it was sent, without the query.
@@ -68,8 +108,6 @@ func pathOf(r *http.Request) string {
 	}
 	return r.URL.Opaque
 }
-
-func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // printable percent-encodes everything outside visible ASCII and the space,
 // and cuts at limit bytes.

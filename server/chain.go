@@ -172,7 +172,7 @@ func (s *Server) finish(w *writer, r *http.Request, st *state, began time.Time) 
 	}
 	s.metrics.observe(route, methodLabel(r.Method), status, took)
 	if st.access {
-		s.logAccess(w, r, status, took, cause != nil)
+		s.logAccess(accessLine{w, r, status, took, cause != nil})
 	}
 	if cause != nil {
 		if w.status == 0 || !w.failed {

@@ -111,6 +111,6 @@ func benchAccess(b *testing.B, h slog.Handler) {
 	r := request("198.51.100.9:1", true)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.logAccess(w, r, 200, time.Millisecond, false)
+		s.logAccess(accessLine{w, r, 200, time.Millisecond, false})
 	}
 }

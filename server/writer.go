@@ -3,7 +3,6 @@ package server
 import (
 	"bufio"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 
@@ -21,15 +20,14 @@ type writer struct {
 	status   int // 0 until the head was written
 	bytes    int64
 	hijacked bool
-	gone     bool          // the client gave up before anything was done for it
-	close    bool          // the connection ends with this answer (RFC 9112 section 6.1)
-	hsts     []string      // value for https answers; nil for plain ones
-	failed   bool          // the answer is our own 500
-	entry    *entry        // watchdog's view; nil when nothing is watched
-	conn     *conn         // the client's; nil when it is not known
-	corked   bool          // its TLS records may be gathered
-	paced    bool          // it answers for what its client makes us do
-	attrs    [22]slog.Attr // of the access line, so that it allocates nothing
+	gone     bool     // the client gave up before anything was done for it
+	close    bool     // the connection ends with this answer (RFC 9112 section 6.1)
+	hsts     []string // value for https answers; nil for plain ones
+	failed   bool     // the answer is our own 500
+	entry    *entry   // watchdog's view; nil when nothing is watched
+	conn     *conn    // the client's; nil when it is not known
+	corked   bool     // its TLS records may be gathered
+	paced    bool     // it answers for what its client makes us do
 }
 
 // on says which connection the request came over.
