@@ -33,8 +33,10 @@ func pinning(apart bool) cores {
 	switch n := runtime.NumCPU(); {
 	case n >= 4:
 		return cores{"0-1", fmt.Sprintf("2-%d", n-1)}
-	case n >= 2 && apart:
-		return cores{"0", fmt.Sprintf("1-%d", n-1)}
+	case n == 3 && apart:
+		return cores{"0", "1-2"}
+	case n == 2 && apart:
+		return cores{"0", "1"}
 	}
 	return cores{}
 }

@@ -22,7 +22,7 @@ const (
 )
 
 // client is our own HTTP/1.1 client for one address: exact bytes out, framing
-// of its own, the standard parser in, and no retry that could run a request
+// of its own, the standard parser's reading in, no retry that could run a request
 // twice.
 type client struct {
 	*dialer

@@ -1,7 +1,7 @@
 // Package http1 serves HTTP/1.x (RFC 9112) to clients whose connections were
 // accepted by somebody else. It decides where a message begins and ends, when a
 // connection is kept and when it ends, and how an answer is framed. What a
-// request says is read by http.ReadRequest: there is no second opinion on that
+// request says is what http.ReadRequest reads: there is no second opinion on that
 // here, and nothing about identities or routes.
 //
 // net/http has a server too. It hands every request's connection to a second
