@@ -12,7 +12,7 @@ var faultBites = []bite{
 		file: "proxy/forward.go", old: `defer x.rt.inFlight.Add(-1)`, new: ``,
 		tests: []string{"proxy TestFG6_PanicLeavesNothingBehind", "e2e TestFU3_MaxInFlightIsA503AndOtherRoutesGoOn"}},
 	{breaks: "an exchange that is over stays in the registry",
-		file: "proxy/copy.go", old: `	r.x.p.streams.done(&r.stream)`, new: ``,
+		file: "proxy/copy.go", old: `{ r.x.p.streams.done(&r.stream) }`, new: `{}`,
 		tests: []string{"proxy TestFG6_PanicLeavesNothingBehind"}},
 	{breaks: "a connection that was cut off stays open to the app",
 		file: "proxy/upstream/answer.go", old: `		return

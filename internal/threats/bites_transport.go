@@ -181,7 +181,7 @@ var transportBites = []bite{
 		file: "proxy/recent.go", old: `id.Generation < r.generation`, new: `id.Generation > r.generation`,
 		tests: []string{"proxy TestT132_T133_SocketsEnd", "e2e TestT132_T134_StreamsEndWithTheirSession"}},
 	{breaks: "a socket outlives the end its session was given",
-		file: "proxy/copy.go", old: `!r.x.p.now().Before(r.x.id.SessionEnds)`, new: `r.x.p.now().Before(r.x.id.SessionEnds)`,
+		file: "proxy/copy.go", old: `!now.Before(r.x.id.SessionEnds)`, new: `now.Before(r.x.id.SessionEnds)`,
 		tests: []string{"proxy TestT132_SessionEndAndIdle"}},
 	{breaks: "our close frame lands inside a frame of the app's",
 		file: "proxy/upgrade.go", old: `return f.have == 0 && f.left == 0`, new: `return f.left == 0`,
