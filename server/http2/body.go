@@ -11,9 +11,12 @@ import (
 )
 
 // Windows (RFC 9113 section 5.2): what a client may send of bodies before
-// somebody reads it.
+// somebody reads it. A connection has room for more than one stream has, so that
+// an app that does not read stops the client of one request and not the others
+// beside it.
 const (
-	windowSize = 1 << 20
+	windowSize = 1 << 20 // of a stream
+	connWindow = 2 * windowSize
 	renewAfter = windowSize / 4 // of what was read, by one frame
 	chunkSize  = 16 << 10       // a frame's most
 	shortBody  = 4 << 10
@@ -34,9 +37,10 @@ func (f *inflow) take(n int64) bool {
 	return true
 }
 
-// give returns what to allow the client, when it is worth a frame.
+// give returns what to allow the client, when it is worth a frame: sooner for a
+// client that has little left, which may be waiting for it.
 func (f *inflow) give(n int64) (allow int64) {
-	if f.read += n; f.read < renewAfter {
+	if f.read += n; f.read < min(renewAfter, max(f.left, chunkSize)) {
 		return 0
 	}
 	allow, f.read = f.read, 0

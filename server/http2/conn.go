@@ -76,7 +76,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, state *tls.ConnectionS
 	c.in.MaxHeaderListSize = uint32(s.MaxHead + usualFields*perField) //#nosec G115 -- some KiB
 	c.room.L = &c.mu
 	c.window, c.initial, c.most = firstWindow, firstWindow, frameSize
-	c.inflow.left = windowSize
+	c.inflow.left = connWindow
 	c.idle = s.clock.Load()
 	c.heard.Store(c.idle)
 	return c
@@ -111,7 +111,7 @@ func (c *conn) greet() error {
 		h2.Setting{ID: h2.SettingMaxConcurrentStreams, Val: uint32(c.srv.Streams)}, //#nosec G115 -- a hundred
 		h2.Setting{ID: h2.SettingInitialWindowSize, Val: windowSize},
 		h2.Setting{ID: h2.SettingMaxHeaderListSize, Val: c.in.MaxHeaderListSize})
-	c.append32(h2.FrameWindowUpdate, 0, windowSize-firstWindow)
+	c.append32(h2.FrameWindowUpdate, 0, connWindow-firstWindow)
 	c.flush()
 	c.mu.Unlock()
 	preface := make([]byte, len(h2.ClientPreface))
