@@ -17,7 +17,7 @@ import (
 // goes on like that is shown the door.
 //
 // How much of a request's body is on its way without being read cannot be told
-// from other frames; up to 1 MiB is, the window of a connection. So from the
+// from other frames; up to 1.25 MiB is, the window of a connection. So from the
 // first request with a body on bytes cost less, and all of the credit is there.
 const (
 	paceFirst  = 64                         // what a new connection may owe: a handshake and the largest head

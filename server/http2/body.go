@@ -16,7 +16,7 @@ import (
 // beside it.
 const (
 	windowSize = 1 << 20 // of a stream
-	connWindow = 2 * windowSize
+	connWindow = windowSize + windowSize/4
 	renewAfter = windowSize / 4 // of what was read, by one frame
 	chunkSize  = 16 << 10       // a frame's most
 	shortBody  = 4 << 10

@@ -210,19 +210,20 @@ func TestABodyNobodyReadsStopsNoOther(t *testing.T) {
 		_, _ = fmt.Fprint(w, n, err)
 	})
 	c := s.dial()
-	room := windowSize // of the stream: the connection has as much besides
+	room := map[uint32]int{0: firstWindow, 3: windowSize}
 	upload := func(id uint32, n int) {
 		for ; n > 0; n -= chunkSize {
-			for room < chunkSize {
+			for min(room[id], room[0]) < chunkSize {
 				c.until(func(f h2.Frame) bool {
-					if u, ok := f.(*h2.WindowUpdateFrame); ok && u.StreamID == id {
-						room += int(u.Increment)
-						return true
+					u, ok := f.(*h2.WindowUpdateFrame)
+					if ok {
+						room[u.StreamID] += int(u.Increment)
 					}
-					return false
+					return ok
 				})
 			}
-			room -= chunkSize
+			room[id] -= chunkSize
+			room[0] -= chunkSize
 			_ = c.WriteData(id, n == chunkSize, make([]byte, chunkSize))
 		}
 	}
@@ -230,6 +231,7 @@ func TestABodyNobodyReadsStopsNoOther(t *testing.T) {
 	for range windowSize / chunkSize {
 		_ = c.WriteData(1, false, make([]byte, chunkSize))
 	}
+	room[0] -= windowSize
 	c.ask(3, false, post("/read")...)
 	upload(3, 3*windowSize)
 	if got := c.answer(3); got.body != fmt.Sprint(3*windowSize, nil) {
