@@ -195,25 +195,27 @@ func (e *entry) answered() {
 	}
 }
 
-// write runs one write to the client under watch; a nil entry watches nothing.
+// write runs one write to the client under watch; a nil entry watches nothing,
+// and a connection tells by itself.
 func (e *entry) write(w io.Writer, p []byte) (int, error) {
-	e.writes(time.Now())
-	defer e.writes(time.Time{})
+	if e != nil && e.h2 {
+		e.writes(time.Now())
+		defer e.writes(time.Time{})
+	}
 	return w.Write(p)
 }
 
 // flush is a write of what is held back.
 func (e *entry) flush(w http.ResponseWriter) error {
-	e.writes(time.Now())
-	defer e.writes(time.Time{})
+	if e != nil && e.h2 {
+		e.writes(time.Now())
+		defer e.writes(time.Time{})
+	}
 	return http.NewResponseController(w).Flush()
 }
 
-// writes notes when a write began, of a stream: a connection tells by itself.
+// writes notes when a write to a stream began.
 func (e *entry) writes(since time.Time) {
-	if e == nil || !e.h2 {
-		return
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.writing = since

@@ -59,12 +59,7 @@ func plainName(c byte) bool {
 
 // plainValue has spaces inside alone.
 func plainValue(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return s == "" || s[0] != ' ' && s[len(s)-1] != ' '
+	return visible(s) && (s == "" || s[0] != ' ' && s[len(s)-1] != ' ')
 }
 
 // harmless reports that a field decides nothing about the connection or a body,

@@ -39,7 +39,7 @@ var framingBites = []bite{
 		file: "server/http2/request.go", old: `if hopByHop(header) {`, new: `if hopByHop(nil) {`,
 		tests: []string{"e2e TestT047_HTTP2RequestsThatAreNoneAreRefused"}},
 	{breaks: "T47: a line break in a value is written to the app",
-		file: "proxy/upstream/exchange.go", old: `if !httpguts.ValidHeaderFieldValue(v) {`, new: `if v == "" && !httpguts.ValidHeaderFieldValue(v) {`,
+		file: "proxy/upstream/exchange.go", old: `if !wire.ValidValue(v) {`, new: `if v == "" && !httpguts.ValidHeaderFieldValue(v) {`,
 		tests: []string{"proxy/upstream TestT045_ABrokenBodyNeverLooksWhole"}},
 	{breaks: "T48: an HTTP/2 body may be shorter than its content-length",
 		file: "server/http2/frames.go", old: `b.length < 0 || end && b.length > 0`, new: `b.length == -1<<40`,

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ func (x *exchange) final(resp *http.Response) *http.Response {
 	bodiless := resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 	b := &body{x: x, inner: resp.Body, ended: bodiless || x.req.Method == http.MethodHead || resp.ContentLength == 0}
 	b.keep = (bodiless || definite) && !misframed(resp) && !resp.Close && resp.ProtoAtLeast(1, 1) &&
-		!x.conn.wide && !bound(resp.Header) && !bound(x.req.Header)
+		!x.conn.wide && !binds(resp.Header) && !bound(x.req.Header)
 	resp.Body = b
 	return resp
 }
@@ -78,17 +79,15 @@ func misframed(resp *http.Response) bool {
 	return false
 }
 
-// bound reports authentication that belongs to a connection: NTLM and Negotiate
-// must never be shared between users (threat T55).
-func bound(h http.Header) bool {
-	for _, name := range [...]string{"Authorization", "Www-Authenticate"} {
-		for _, v := range h[name] {
-			if namesBound(v) {
-				return true
-			}
-		}
-	}
-	return len(h["Persistent-Auth"]) > 0
+// bound reports a request whose authentication belongs to its connection: NTLM
+// and Negotiate must never be shared between users (threat T55).
+func bound(request http.Header) bool {
+	return slices.ContainsFunc(request["Authorization"], namesBound)
+}
+
+// binds reports an answer that asks for such, or says that it was had.
+func binds(answer http.Header) bool {
+	return slices.ContainsFunc(answer["Www-Authenticate"], namesBound) || len(answer["Persistent-Auth"]) > 0
 }
 
 // namesBound looks for the schemes wherever a list of challenges may hold one;

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"gatehouse/wire"
+
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -112,7 +114,7 @@ func (x *exchange) writeHead() error {
 			return errBadRequest
 		}
 		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
+			if !wire.ValidValue(v) {
 				return errBadRequest
 			}
 			head = append(append(append(append(head, name...), ": "...), v...), "\r\n"...)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"gatehouse/wire"
+
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -106,7 +108,7 @@ func (w *writer) fields(pass func(name string) bool) {
 func (w *writer) field(name, value string) {
 	w.add(name)
 	w.add(": ")
-	if !httpguts.ValidHeaderFieldValue(value) || value != textproto.TrimString(value) {
+	if !wire.ValidValue(value) || value != textproto.TrimString(value) {
 		value = textproto.TrimString(oneLine().Replace(value))
 	}
 	w.add(value)

@@ -105,7 +105,7 @@ func check(r *http.Request, head []byte) error {
 			return &refusal{http.StatusBadRequest, "invalid header name"}
 		}
 		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
+			if !wire.ValidValue(v) {
 				return &refusal{http.StatusBadRequest, "invalid header value"}
 			}
 		}

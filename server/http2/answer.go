@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"gatehouse/wire"
+
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
 )
@@ -86,7 +88,7 @@ func (s *scratch) fields(name string, values []string) {
 	}
 	name = lowerName(name)
 	for _, v := range values {
-		if v = clean(v); httpguts.ValidHeaderFieldValue(v) {
+		if v = clean(v); wire.ValidValue(v) {
 			s.field(name, v)
 		}
 	}
@@ -94,7 +96,7 @@ func (s *scratch) fields(name string, values []string) {
 
 // clean has a value be one line.
 func clean(v string) string {
-	if httpguts.ValidHeaderFieldValue(v) && v == textproto.TrimString(v) {
+	if wire.ValidValue(v) && v == textproto.TrimString(v) {
 		return v
 	}
 	return textproto.TrimString(oneLine().Replace(v))
