@@ -44,7 +44,7 @@ func TestT123_HalvesOfFrames(t *testing.T) {
 // A client that is silent with a request open is asked for a sign of life.
 func TestSignsOfLife(t *testing.T) {
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, func(s *Server) {
-		s.Head, s.Silence, s.Answer = 80*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
+		s.Head, s.Silence, s.Answer = 320*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond
 	})
 	c := s.dial()
 	c.ask(1, true, get("/")...)
@@ -66,7 +66,7 @@ func TestTakingIsASignOfLife(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}, func(s *Server) {
-		s.Head, s.Silence, s.Answer = 80*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
+		s.Head, s.Silence, s.Answer = 320*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond
 	})
 	c := s.dial()
 	c.ask(1, true, get("/")...)
