@@ -17,8 +17,9 @@ import (
 const (
 	windowSize = 1 << 20 // of a stream
 	connWindow = windowSize + windowSize/4
-	renewAfter = windowSize / 4 // of what was read, by one frame
-	chunkSize  = 16 << 10       // a frame's most
+	renewAfter = windowSize / 4  // of what was read, by one frame,
+	renewSoon  = windowSize / 16 // or of so much, for a client that has little left
+	chunkSize  = 16 << 10        // a frame's most
 	shortBody  = 4 << 10
 )
 
@@ -37,10 +38,10 @@ func (f *inflow) take(n int64) bool {
 	return true
 }
 
-// give returns what to allow the client, when it is worth a frame: sooner for a
-// client that has little left, which may be waiting for it.
+// give returns what to allow the client, when it is worth a frame: sooner when
+// little is left, for which it may be waiting.
 func (f *inflow) give(n int64) (allow int64) {
-	if f.read += n; f.read < min(renewAfter, max(f.left, chunkSize)) {
+	if f.read += n; f.read < min(renewAfter, max(f.left, renewSoon)) {
 		return 0
 	}
 	allow, f.read = f.read, 0

@@ -188,8 +188,8 @@ func TestAClientWithLittleLeftIsToldSoon(t *testing.T) {
 		{windowSize, renewAfter, renewAfter},
 		{100_000, 99_999, 0},
 		{100_000, 100_000, 100_000},
-		{0, chunkSize - 1, 0}, // and not by a frame for each byte
-		{0, chunkSize, chunkSize},
+		{0, renewSoon - 1, 0}, // and not by a frame for each byte
+		{0, renewSoon, renewSoon},
 	} {
 		f := inflow{left: c.left}
 		if got := f.give(c.give); got != c.allow || f.left != c.left+c.allow || f.read != c.give-c.allow {
