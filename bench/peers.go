@@ -43,6 +43,7 @@ func makers() map[string]func(*rig) (*peer, error) {
 		"caddy forward_auth": func(r *rig) (*peer, error) { return r.caddy("caddy forward_auth", "HS256") },
 		"go-plain":           func(r *rig) (*peer, error) { return r.goProxy("go-plain") },
 		"go-tuned":           func(r *rig) (*peer, error) { return r.goProxy("go-tuned") },
+		"go-bare":            func(r *rig) (*peer, error) { return r.goProxy("go-bare") },
 		"oauth2-proxy":       func(r *rig) (*peer, error) { return r.oauth2Proxy("oauth2-proxy", false) },
 		"oauth2-proxy redis": func(r *rig) (*peer, error) { return r.oauth2Proxy("oauth2-proxy redis", true) },
 	}

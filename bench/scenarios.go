@@ -32,7 +32,7 @@ func scenarios() []scenario {
 			compare([]string{"gatehouse", "nginx", "nginx auth HS256", "haproxy", "haproxy jwt HS256", "caddy", "caddy forward_auth", "go-tuned"}, load{path: "/1k", http2: true, conns: 16, streams: 4})},
 		{"h1-64k", "GET of 64 KiB", compare([]string{"gatehouse", "nginx", "haproxy", "caddy", "go-tuned"}, load{path: "/64k", conns: 64})},
 		{"h1-up", "POST of 1 MiB", compare([]string{"gatehouse", "nginx", "haproxy", "caddy"}, load{path: "/up", conns: 16, script: uploadScript()})},
-		{"h1-conn", "a new TLS connection for each GET of 1 KiB", compare([]string{"gatehouse", "nginx", "haproxy", "caddy"}, load{path: "/1k", conns: 64, headers: []string{"Connection: close"}})},
+		{"h1-conn", "a new TLS connection for each GET of 1 KiB", compare([]string{"gatehouse", "nginx", "haproxy", "caddy", "go-bare"}, load{path: "/1k", conns: 64, headers: []string{"Connection: close"}})},
 		{"h1-one", "GET of 1 KiB on a single connection", compare([]string{"gatehouse", "nginx", "haproxy", "caddy"}, load{path: "/1k", conns: 1})},
 		{"h1-many", "10,000 tokens of 10,000 users against one token", manyTokens},
 		{"tax", "a protected route against a public one of the same process", tax},

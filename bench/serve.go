@@ -22,8 +22,8 @@ import (
 // serveFlags are those of the small servers this program plays itself.
 type serveFlags struct{ listen, upstream, cert, key, public string }
 
-// serve plays one of them: the sink for uploads, the JWT service, or a Go
-// reverse proxy without any check.
+// serve plays one of them: the sink for uploads, the JWT service, a Go reverse
+// proxy without any check, or a Go server that answers by itself.
 func serve(args []string) error {
 	if len(args) == 0 {
 		return errors.New("serve what?")
@@ -43,6 +43,8 @@ func serve(args []string) error {
 		return listen(f, http.HandlerFunc(sink))
 	case "jwt":
 		return serveJWT(f)
+	case "go-bare":
+		return serveBare(f)
 	case "go-plain", "go-tuned":
 		return serveProxy(f, args[0] == "go-tuned")
 	}
