@@ -455,7 +455,7 @@ func TestT045_ABrokenBodyNeverLooksWhole(t *testing.T) {
 		"upgrade":    {Method: "GET", Target: "/", Body: io.NopCloser(strings.NewReader("abc")), ContentLength: 3, Upgrade: "websocket"},
 		"bad target": {Method: "GET", Target: "/a b"}, "bad host": {Method: "GET", Target: "/", Host: "a\r\nb"},
 		"bad method": {Method: "GET /", Target: "/"}, "bad name": {Method: "GET", Target: "/", Header: http.Header{"A\r\nB": {"1"}}},
-		"bad value": {Method: "GET", Target: "/", Header: http.Header{"A": {"1\r\nB: 2"}}}, "no target": {Method: "GET"},
+		"bad value": {Method: "GET", Target: "/", Header: http.Header{"A": {"1\r\nB: 2"}}}, "long bad value": {Method: "GET", Target: "/", Header: http.Header{"A": {"1234567\r\nB: 234567"}}}, "no target": {Method: "GET"},
 	} {
 		got := make(chan string, 8)
 		a := newApp(t, func(a *app, _ net.Conn, r *bufio.Reader, _ int) { got <- a.request(r) })
