@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 )
 
@@ -23,12 +21,10 @@ func serveBare(f serveFlags) error {
 	answer := []byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", small, filler(small)))
 	for {
 		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		if err != nil {
 			return err
 		}
-		if err == nil {
-			go answerOnce(c, answer)
-		}
+		go answerOnce(c, answer)
 	}
 }
 
@@ -37,9 +33,10 @@ func answerOnce(c net.Conn, answer []byte) {
 	var head []byte
 	for buf := make([]byte, 4<<10); !bytes.HasSuffix(head, []byte("\r\n\r\n")); {
 		n, err := c.Read(buf)
-		if head = append(head, buf[:n]...); err != nil && !errors.Is(err, io.EOF) || n == 0 {
+		if err != nil {
 			return
 		}
+		head = append(head, buf[:n]...)
 	}
 	_, _ = c.Write(answer) // the client went away
 }

@@ -198,27 +198,29 @@ func (e *entry) answered() {
 // write runs one write to the client under watch; a nil entry watches nothing,
 // and a connection tells by itself.
 func (e *entry) write(w io.Writer, p []byte) (int, error) {
-	if e != nil && e.h2 {
-		e.writes(time.Now())
-		defer e.writes(time.Time{})
-	}
+	e.writes(true)
+	defer e.writes(false)
 	return w.Write(p)
 }
 
 // flush is a write of what is held back.
 func (e *entry) flush(w http.ResponseWriter) error {
-	if e != nil && e.h2 {
-		e.writes(time.Now())
-		defer e.writes(time.Time{})
-	}
+	e.writes(true)
+	defer e.writes(false)
 	return http.NewResponseController(w).Flush()
 }
 
-// writes notes when a write to a stream began.
-func (e *entry) writes(since time.Time) {
+// writes notes when a write to a stream begins, and that it is over.
+func (e *entry) writes(begins bool) {
+	if e == nil || !e.h2 {
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.writing = since
+	e.writing = time.Time{}
+	if begins {
+		e.writing = time.Now()
+	}
 }
 
 // close ends the watch when the handler returned, or was cut off.

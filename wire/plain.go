@@ -59,7 +59,7 @@ func plainName(c byte) bool {
 
 // plainValue has spaces inside alone.
 func plainValue(s string) bool {
-	return visible(s) && (s == "" || s[0] != ' ' && s[len(s)-1] != ' ')
+	return Visible(s) && (s == "" || s[0] != ' ' && s[len(s)-1] != ' ')
 }
 
 // harmless reports that a field decides nothing about the connection or a body,

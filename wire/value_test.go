@@ -14,8 +14,8 @@ func TestValidValue(t *testing.T) {
 	for c := range 256 {
 		for at := range len(usual) {
 			s := usual[:at] + string([]byte{byte(c)}) + usual[at:]
-			if got, want := visible(s), c >= ' ' && c <= '~'; got != want {
-				t.Fatalf("visible(%q) = %v", s, got)
+			if got, want := Visible(s), c >= ' ' && c <= '~'; got != want {
+				t.Fatalf("Visible(%q) = %v", s, got)
 			}
 			if got, want := ValidValue(s), httpguts.ValidHeaderFieldValue(s); got != want {
 				t.Fatalf("ValidValue(%q) = %v, want %v", s, got, want)
@@ -26,8 +26,8 @@ func TestValidValue(t *testing.T) {
 			}
 		}
 	}
-	for n := range 20 {
-		if !visible(usual[:min(n, len(usual))]) {
+	for n := range len(usual) + 1 {
+		if !Visible(usual[:n]) {
 			t.Errorf("the first %d bytes of %q are not visible", n, usual)
 		}
 	}

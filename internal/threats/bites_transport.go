@@ -72,7 +72,7 @@ var transportBites = []bite{
 		file: "server/watch.go", old: `hasBody := r.Body != nil && r.Body != http.NoBody`, new: `hasBody := r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0`,
 		tests: []string{"server TestT123_ABodyThatNeverEnds"}},
 	{breaks: "pieces that are flushed may wait for ever",
-		file: "server/watch.go", old: "\tif e != nil && e.h2 {\n\t\te.writes(time.Now())\n\t\tdefer e.writes(time.Time{})\n\t}\n\treturn http.New", new: "\treturn http.New",
+		file: "server/watch.go", old: "\te.writes(true)\n\tdefer e.writes(false)\n\treturn http.New", new: "\treturn http.New",
 		tests: []string{"server TestT123_AStreamThatIsNotTaken"}},
 	{breaks: "newcomers compute without a turn",
 		file: "server/conns.go", old: `if n > 0 && c.capped`, new: `if n > 0 && !c.capped`,

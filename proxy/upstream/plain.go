@@ -55,17 +55,12 @@ func plainResponse(head []byte) (resp *http.Response, ok bool) {
 // plainStatus is the code of a status that is final and may have a body, with
 // words behind it; else 0.
 func plainStatus(s string) int {
-	if len(s) < len("200 X") || s[3] != ' ' || s[0] < '2' || s[0] > '5' {
+	if len(s) < len("200 X") || s[3] != ' ' || !wire.Visible(s) || s[0] < '2' || s[0] > '5' {
 		return 0
 	}
 	code, err := strconv.ParseUint(s[:3], 10, 16)
 	if err != nil || code == http.StatusNoContent || code == http.StatusNotModified {
 		return 0
-	}
-	for i := len("200 "); i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			return 0
-		}
 	}
 	return int(code) //#nosec G115 -- three digits
 }

@@ -239,8 +239,7 @@ func TestABodyNobodyReadsStopsNoOther(t *testing.T) {
 	}
 }
 
-// A body that is read may be as long as it likes; one that is not stops its
-// client, and no other stream's.
+// A body that is read may be as long as it likes.
 func TestBodiesBeyondTheWindow(t *testing.T) {
 	begin := make(chan struct{})
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -261,7 +260,7 @@ func TestBodiesBeyondTheWindow(t *testing.T) {
 		if u, ok := f.(*h2.WindowUpdateFrame); ok && u.StreamID == 1 {
 			total += int(u.Increment)
 		}
-		return total >= windowSize/2
+		return total > windowSize-renewAfter // all but what is not worth a frame
 	})
 	_ = c.WriteData(1, true, nil)
 	if got := c.answer(1); got.body != fmt.Sprint(windowSize, nil) {
